@@ -21,7 +21,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from operators.catalogue.item_cards import ItemCards
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from operators.segments.clusters.model import ClusterModel
 from operators.segments.membership_index import MembershipIndex
 from operators.shoppers.features import FEATURES
@@ -51,7 +51,7 @@ class Shop:
     def __init__(self, shoppers: int) -> None:
         self.rng = np.random.default_rng(7)
         self.now_ms = 1_700_000_000_000
-        self.recommender = Recommender()
+        self.recommender = StandaloneRecommender()
         self.clusters = ClusterModel(K, len(FEATURES))
         self.audience = MembershipIndex(map(cluster_segment_id, range(K)))
         self.cards = ItemCards()

@@ -17,7 +17,7 @@ import msgspec
 from threadpoolctl import threadpool_limits
 
 from benchmarks.recommend import canonical
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state import config_lists
 from state.interactions import EventColumns, ItemCard
 
@@ -68,7 +68,7 @@ def cost_us(
     batches: list[EventColumns], lists: config_lists.Lists, *, sells_out: bool
 ) -> dict[str, float]:
     """Microseconds an event by part."""
-    recommender, spent_s = Recommender.from_config(lists), defaultdict[str, float](float)
+    recommender, spent_s = StandaloneRecommender.from_config(lists), defaultdict[str, float](float)
     cards: dict[str, ItemCard] = {}
     _time(recommender.components.blend, "blend", spent_s)
     _time(recommender, "assemble", spent_s)

@@ -40,7 +40,7 @@ from operators.evaluation.competitors import BLEND, ProtocolOptions
 from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
 from operators.evaluation.sessions import SESSION_GAP_MS
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -87,7 +87,7 @@ def outcome(name: str) -> EvaluationResult:
     """The cases of a shop: the blend, each learner and the references."""
     shop, most = SHOPS[name]
     clicks = collect(sorted(islice(shop(), most), key=lambda click: click.at_ms))
-    product = ProductRecommender(Recommender(), clicks, batch=AT_ONCE)
+    product = ProductRecommender(StandaloneRecommender(), clicks, batch=AT_ONCE)
     references = [BaselineCompetitor(one, clicks.scored_kind) for one in REFERENCES]
     rules = ProtocolOptions(k=20, known=True, session_gap_ms=SESSION_GAP_MS, lists_at_once=AT_ONCE)
     return prequential(clicks, [product, *references], rules)

@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.workload import Workload, chunks
 from operators.catalogue.item_cards import ItemCards
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state.entries import ItemUpdate
 from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW, EventColumns
@@ -97,7 +97,9 @@ def parted(clicks: Sequence[Click], size: int) -> Iterator[list[Click]]:
     yield list(batch.values())
 
 
-def quality(folder: Path, recommender: Recommender) -> dict[str, tuple[float, float, int]]:
+def quality(
+    folder: Path, recommender: StandaloneRecommender
+) -> dict[str, tuple[float, float, int]]:
     """HR@20, MRR@20 and the number of cases, of the blend and of each learner alone."""
     sessions = Sessions()
     learned = sorted(read(folder, "train") + read(folder, "valid"), key=itemgetter(0))
@@ -166,7 +168,7 @@ def canonical(items: int = Workload.items) -> Iterator[EventColumns]:
                     rows = []
 
 
-def speed(recommender: Recommender, items: int) -> tuple[dict[str, float], float]:
+def speed(recommender: StandaloneRecommender, items: int) -> tuple[dict[str, float], float]:
     """Microseconds an event in each part once the tables are full, and lists a batch."""
     spent_s: dict[str, float] = defaultdict(float)
     for owner in (
@@ -222,7 +224,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/yoochoose_week"))
     folder = parser.parse_args().data
     if folder.exists():
-        recommender = Recommender()
+        recommender = StandaloneRecommender()
         for name, (hit_rate, reciprocal, cases) in quality(folder, recommender).items():
             print(f"quality {name}: hr@20={hit_rate:.4f} mrr@20={reciprocal:.4f} cases={cases}")
         weights = zip(
@@ -232,7 +234,7 @@ def main() -> None:
     else:
         print(f"quality: not measured, no data at {folder}")
     for items in (20_000, 200_000):
-        recommender = Recommender()
+        recommender = StandaloneRecommender()
         cost_us, lists = speed(recommender, items)
         print(f"speed, {items} items, microseconds an event, {lists:.0f} lists for {BATCH}:")
         for name, spent_us in sorted(cost_us.items()):

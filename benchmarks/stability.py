@@ -34,8 +34,7 @@ from operators.evaluation.competitors import BLEND, ProtocolOptions
 from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.factory import build_components
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state.config import Settings
 
 if TYPE_CHECKING:
@@ -87,9 +86,7 @@ TASKS: Mapping[str, Callable[[], Task]] = {"rees46": rees46, "yoochoose_week": y
 
 def figures(task: Task, *, seed: int | None = None, batch: int = BATCH) -> Figures:
     """How good the lists are."""
-    recommender = Recommender(
-        build_components(other_learners=None if seed is None else _seeded(seed))
-    )
+    recommender = StandaloneRecommender(other_learners=None if seed is None else _seeded(seed))
     product = ProductRecommender(recommender, task.clicks, blend_name=BLEND, batch=batch)
     rules = ProtocolOptions(k=K, known=True, session_gap_ms=task.gap_ms, lists_at_once=batch)
     outcome = prequential(task.clicks, [product], rules)
@@ -97,11 +94,11 @@ def figures(task: Task, *, seed: int | None = None, batch: int = BATCH) -> Figur
 
 
 def _seeded(seed: int) -> list[CandidateLearner]:
-    """The learners beside the two that a recommender makes itself; those that draw do it anew."""
+    """The learners beside those that a recommender makes itself; those that draw do it anew."""
     return [
         make(**({"seed": seed} if "seed" in inspect.signature(make).parameters else {}))
         for name, make in LEARNERS.items()
-        if name not in ("covisitation", "popularity")
+        if name not in ("covisitation", "content", "popularity")
     ]
 
 

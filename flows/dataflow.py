@@ -16,6 +16,8 @@ from flows.process.privacy_key import read_privacy_key
 from flows.stateful import stateful_step
 from operators.personalize.step import PersonalizeStep
 from operators.personalize.training.clusters import ClusterTrainer, features_of
+from operators.personalize.training.item_events import item_events_of
+from operators.personalize.training.items import ItemTraining
 from operators.segments.changes import changes_in
 from operators.segments.rules.compiler import load_rules
 from operators.shards.config import ProcessorConfig
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from bytewax.outputs import Sink
 
     from operators.personalize.step import PersonalizeInput
+    from operators.personalize.training.items_trained import ItemsTrained
     from operators.segments.changes import OrphanedChangesReader
     from operators.shards.cold_tier import ColdStore
     from state.changes import ChangeFields
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
         SourceBatch,
         UserShardInput,
     )
-    from state.training import ClusterFeatures
+    from state.training import ClusterFeatures, ClustersTrained, ItemEvents
 
 M = TypeVar("M")
 
@@ -75,8 +78,8 @@ class StateStores:
 def build(
     events: Source[SourceBatch], sinks: Sinks, settings: Settings, stores: StateStores
 ) -> Dataflow:
-    """events -> visit_devices -> visit_users -> train_clusters -> learn -> redis, with dead letters
-    on the side."""
+    """events -> visit_devices -> visit_users -> {train_clusters, train_items} -> learn -> redis, with
+    dead letters on the side."""
     config = _processor_config(settings)
     journals, cold_store = stores.journals, stores.cold_store
 
@@ -88,6 +91,9 @@ def build(
 
     def cluster_trainer(snapshot: bytes | None) -> ClusterTrainer:
         return ClusterTrainer(settings, snapshot, journals)
+
+    def item_training(snapshot: bytes | None) -> ItemTraining:
+        return ItemTraining(settings, snapshot, journals)
 
     def personalize(snapshot: bytes | None) -> PersonalizeStep:
         return PersonalizeStep(
@@ -106,8 +112,11 @@ def build(
     users = stateful_step(steps.VISIT_USERS, user_inputs, user_shard, journals)
     features = op.map(steps.FEATURES_OF, users, _features_of)
     clusters = stateful_step(steps.TRAIN_CLUSTERS, features, cluster_trainer, journals)
+    entries = op.map(steps.INTERACTIONS_OF, users, _item_events)
+    items = stateful_step(steps.TRAIN_ITEMS, entries, item_training, journals)
     parts = op.map(steps.TO_SINGLE_KEY, users, _to_single_key)
-    models = op.map(steps.MODELS, clusters, _to_single_key)
+    trained: KeyedStream[ClustersTrained | ItemsTrained] = op.merge(steps.TRAINED, clusters, items)
+    models = op.map(steps.MODELS, trained, _to_single_key)
     inputs: KeyedStream[PersonalizeInput] = op.merge(steps.TO_PERSONALIZE, parts, models)
     outputs = stateful_step(steps.PERSONALIZE, inputs, personalize, journals)
     op.output(steps.REDIS, outputs, sinks.redis)
@@ -143,6 +152,10 @@ def _by_device_shard(batches: list[SourceBatch]) -> list[tuple[str, DeviceShardI
 
 def _features_of(part: tuple[str, ShardPart]) -> tuple[str, ClusterFeatures]:
     return steps.CLUSTERS_KEY, features_of(part[1])
+
+
+def _item_events(part: tuple[str, ShardPart]) -> tuple[str, ItemEvents]:
+    return steps.ITEMS_KEY, item_events_of(part[1])
 
 
 def _to_single_key(message: tuple[str, M]) -> tuple[str, M]:

@@ -16,6 +16,9 @@ TO_SINGLE_KEY = "together"  # stored when the step gathered all shards' results
 PERSONALIZE = "learn"  # stored before the step also made segments and lists
 FEATURES_OF = "features_of"
 TRAIN_CLUSTERS = "train_clusters"
+INTERACTIONS_OF = "interactions_of"
+TRAIN_ITEMS = "train_items"
+TRAINED = "trained"
 MODELS = "models"
 TO_PERSONALIZE = "to_personalize"
 REDIS = "redis"
@@ -31,10 +34,10 @@ TICKS = "pulse"  # stored when liveness was called so
 SINGLE_KEY = "all"
 """The key of personalization and of the sinks: it decides which worker runs them."""
 
-CLUSTERS_KEY = "clusters.44"
-"""The one key of a step that trains. The number at its end was chosen so that the key falls on another
-worker than the others wherever there are enough workers (`flows/cluster/placement.py`; a test asks
-Bytewax itself)."""
+CLUSTERS_KEY, ITEMS_KEY = "clusters.44", "items.1"
+"""The one key of each step that trains. The number at its end was chosen so that the key falls on
+another worker than the others wherever there are enough workers (`flows/cluster/placement.py`; a test
+asks Bytewax itself)."""
 
 
 def stored_id(step: str) -> str:

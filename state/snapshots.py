@@ -252,6 +252,25 @@ class ClustersState(msgspec.Struct):
     batches: dict[str, int] = {}
 
 
+class ItemsState(msgspec.Struct):
+    """The state of the step `train_items`.
+
+    `cursors` are the items that the next changed item lists begin with. What is stored by rows, the ids
+    of rows and the cards are in the `journal`, if there is one; `is_unclean` if it names somebody who
+    was erased.
+    """
+
+    arrays: dict[str, StoredArray] = {}
+    ids: dict[str, list[str]] = {}
+    cards: dict[str, ItemCard] = {}
+    changed_cards: list[str] = []
+    cursors: tuple[int, int] = (0, 0)
+    newest_ms: int = 0
+    journal: JournalPosition | None = None
+    batches: dict[str, int] = {}
+    is_unclean: bool = False
+
+
 class TableRecord(msgspec.Struct):
     """One record of the journal of a step that trains or personalizes.
 
@@ -297,6 +316,7 @@ SHARD_RECORD_CODEC = SnapshotCodec(
 )
 LEARN_CODEC = SnapshotCodec(LearnState, version=8, upgrades=_NEW_FIELDS_UPGRADES)
 CLUSTERS_CODEC = SnapshotCodec(ClustersState, version=1)
+ITEMS_CODEC = SnapshotCodec(ItemsState, version=1)
 TABLE_CODEC = SnapshotCodec(TableRecord, version=1)
 
 CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
@@ -304,6 +324,7 @@ CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
     "visit_devices": DEVICES_CODEC,
     "visit_users": USERS_CODEC,
     "train_clusters": CLUSTERS_CODEC,
+    "train_items": ITEMS_CODEC,
     "learn": LEARN_CODEC,
 }
 """The format of each step's state. The step ids are stored too."""

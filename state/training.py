@@ -5,6 +5,13 @@ Never stored, as all messages (`state/messages.py`).
 
 from __future__ import annotations
 
+from state.entries import (
+    ConsentWithdrawal,
+    Interaction,
+    ItemUpdate,
+    LimitedInteraction,
+    MergedShopper,
+)
 from state.messages import BatchId, Message, Write
 
 
@@ -56,4 +63,30 @@ class ClustersTrained(Message):
     @property
     def parts(self) -> int:
         """One message a batch."""
+        return 1
+
+
+class ItemEvents(Message):
+    """What `train_items` gets of one user shard's part of a batch.
+
+    `newest_ms` is the newest event time of active shoppers. Shoppers who were `erased`, or `evicted` and
+    not active again, are named.
+    """
+
+    batch: BatchId
+    sequence: int
+    shard: int
+    last: bool
+    newest_ms: int
+    interactions: list[Interaction]
+    limited_interactions: list[LimitedInteraction]
+    item_updates: list[ItemUpdate]
+    merged: list[MergedShopper]
+    erased: list[str]
+    evicted: list[str]
+    consent_withdrawals: list[ConsentWithdrawal]
+
+    @property
+    def parts(self) -> int:
+        """A batch is whole when the entries of all user shards are there."""
         return 1

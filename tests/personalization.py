@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from operators.personalize.step import PersonalizeStep
 from operators.personalize.training.clusters import ClusterTrainer, features_of
+from operators.personalize.training.item_events import item_events_of
+from operators.personalize.training.items import ItemTraining
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +24,7 @@ class Snapshots(NamedTuple):
 
     personalize: bytes
     clusters: bytes
+    items: bytes
 
 
 class Personalization:
@@ -35,11 +38,12 @@ class Personalization:
         *,
         orphaned_changes: OrphanedChangesReader | None = None,
     ) -> None:
-        personalize, clusters = snapshots or (None, None)
+        personalize, clusters, items = snapshots or (None, None, None)
         self.step = PersonalizeStep(
             settings, personalize, journals, orphaned_changes=orphaned_changes
         )
         self.clusters = ClusterTrainer(settings, clusters, journals)
+        self.items = ItemTraining(settings, items, journals)
 
     @property
     def state(self) -> PersonalizationState:
@@ -50,8 +54,9 @@ class Personalization:
         return self.step.row_count
 
     def process_batch(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
-        trained = self.clusters.process_batch([features_of(part) for part in parts])
-        return self.step.process_batch([*parts, *trained])
+        clusters = self.clusters.process_batch([features_of(part) for part in parts])
+        items = self.items.process_batch([item_events_of(part) for part in parts])
+        return self.step.process_batch([*parts, *clusters, *items])
 
     def snapshot(self) -> Snapshots:
-        return Snapshots(self.step.snapshot(), self.clusters.snapshot())
+        return Snapshots(self.step.snapshot(), self.clusters.snapshot(), self.items.snapshot())

@@ -8,22 +8,25 @@ from operators.personalize import removal
 from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
-    from operators.recommend.recommender import Recommender
+    from operators.recommend.standalone import StandaloneRecommender
     from state.arrays import Rows
 
 
-def merge(recommender: Recommender, name: str, user: str = "") -> None:
+def merge(recommender: StandaloneRecommender, name: str, user: str = "") -> None:
     """A shopper turned out to be a user, or was erased."""
+    recommender.trainer.shoppers.merge(name, user)
     into = recommender.shoppers.get_or_add(user) if user else NO_ROW
     row = recommender.shoppers.get(name)
     if row != NO_ROW:
         removal.merge(recommender.components.removable_parts(), row, into)
 
 
-def remove_shoppers(recommender: Recommender, rows: Rows) -> None:
+def remove_shoppers(recommender: StandaloneRecommender, rows: Rows) -> None:
+    recommender.trainer.shoppers.remove([recommender.shoppers.ids[row] for row in rows.tolist()])
     removal.remove_shoppers(recommender.components.removable_parts(), recommender.shoppers, rows)
 
 
-def remove_items(recommender: Recommender, rows: Rows) -> None:
-    removal.remove_items(recommender.components.removable_parts(), recommender.trainer.items, rows)
-    recommender.components.update_replica()
+def remove_items(recommender: StandaloneRecommender, rows: Rows) -> None:
+    recommender.trainer.remove_items(rows)
+    removal.remove_items(recommender.components.removable_parts(), rows)
+    recommender.update_replica()

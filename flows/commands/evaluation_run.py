@@ -16,7 +16,7 @@ from operators.evaluation.formats import cases
 from operators.evaluation.held_out import leave_one_out, split
 from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 
 if TYPE_CHECKING:
     import argparse
@@ -72,9 +72,9 @@ def competitors_of(
     return competitors
 
 
-def _recommender(args: argparse.Namespace, lists: Lists) -> Recommender:
+def _recommender(args: argparse.Namespace, lists: Lists) -> StandaloneRecommender:
     adjusted = msgspec.structs.replace(lists, k=args.k, allow_repeats=not args.unseen)
-    return Recommender.from_config(adjusted)
+    return StandaloneRecommender.from_config(adjusted)
 
 
 def protocol_options(args: argparse.Namespace, settings: Settings) -> ProtocolOptions:

@@ -13,7 +13,7 @@ from operators.evaluation.competitors import BLEND, OTHER_CONFIGURATION, Protoco
 from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
 from operators.evaluation.search_space import EVENT_TYPES
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state import config_loader
 from state.errors import DataError
 
@@ -86,7 +86,7 @@ class TrialEvaluation:
             weights = msgspec.structs.asdict(lists.weights)
             clicks = clicks.with_weights([weights[one] for one in EVENT_TYPES])
         lists = msgspec.structs.replace(lists, k=self._args.k, allow_repeats=not self._args.unseen)
-        return ProductRecommender(Recommender.from_config(lists), clicks, blend_name=name)
+        return ProductRecommender(StandaloneRecommender.from_config(lists), clicks, blend_name=name)
 
     def _settings(self, choice: Choice) -> Settings:
         overrides = tuple(f"{key}={value}" for key, value in choice.items())

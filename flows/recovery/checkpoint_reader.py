@@ -25,6 +25,7 @@ from state.snapshots import (
     CODEC_BY_STEP,
     ClustersState,
     DevicesState,
+    ItemsState,
     LearnState,
     SourceState,
     UsersState,
@@ -151,8 +152,10 @@ def _check_all_shards_present(store: Path, states: dict[tuple[str, str], Any], s
                 )
     read = {key: source.totals.read for key, source in sources.items() if source.batches}
     for state in states.values():
-        if isinstance(state, ClustersState) and state.batches != batches:
-            raise damage_error(store, "ClustersState is not of the same moment as the source")
+        if isinstance(state, ClustersState | ItemsState) and state.batches != batches:
+            raise damage_error(
+                store, f"{type(state).__name__} is not of the same moment as the source"
+            )
         if isinstance(state, LearnState):
             learned_read = {key: totals.read for key, totals in state.ledger.sources.items()}
             if learned_read != read:

@@ -15,7 +15,7 @@ from flows import steps
 from flows.recovery import backup
 from flows.recovery.snapshot_places import snapshot_places
 from flows.recovery.store_files import open_partition, partition_files
-from operators.personalize.training.split import clusters_heir, load_learned
+from operators.personalize.training.split import clusters_heir, items_heir, load_learned
 from state import journal_files
 from state.snapshots import LearnState
 
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("penstock.recovery")
 
 BEGUN_FILE = "migrating"
+
+_HEIRS = (
+    (steps.TRAIN_CLUSTERS, steps.CLUSTERS_KEY),
+    (steps.TRAIN_ITEMS, steps.ITEMS_KEY),
+)
+"""Steps whose state was in that of `learn`, with their keys."""
 
 Blobs = dict[tuple[str, str], bytes]
 """Snapshots by step and key, both without the name of the flow."""
@@ -64,20 +70,16 @@ def _inherited(rows: Path, checkpoint: Checkpoint) -> Blobs:
     learned = states.get((steps.stored_id(steps.PERSONALIZE), steps.SINGLE_KEY))
     if not isinstance(learned, LearnState):
         return {}
-    missing = [
-        step
-        for step, key in ((steps.TRAIN_CLUSTERS, steps.CLUSTERS_KEY),)
-        if (steps.stored_id(step), key) not in states
-    ]
+    missing = [one for one in _HEIRS if (steps.stored_id(one[0]), one[1]) not in states]
     if not missing:
         return {}
     records = () if learned.journal is None else journal_files.read(rows, learned.journal)
     loaded = load_learned(learned, records)
-    return {
-        (steps.TRAIN_CLUSTERS, steps.CLUSTERS_KEY): clusters_heir(
-            learned, loaded.arrays["clusters"]
-        )
+    heirs = {
+        steps.TRAIN_CLUSTERS: lambda: clusters_heir(learned, loaded.arrays["clusters"]),
+        steps.TRAIN_ITEMS: lambda: items_heir(learned, loaded),
     }
+    return {(step, key): heirs[step]() for step, key in missing}
 
 
 def _write(store: Path, epoch: int, added: Blobs) -> None:

@@ -19,7 +19,7 @@ from flows.recovery.owner import owner_id, write_file
 from operators.personalize.rebuild import rebuild
 from operators.shards.config import ProcessorConfig
 from state.errors import StoreError
-from state.snapshots import ClustersState, DevicesState, LearnState, UsersState
+from state.snapshots import ClustersState, DevicesState, ItemsState, LearnState, UsersState
 from state.store import WriteMarker
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def rebuild_if_stale(
     ).states.values()
     learn_states = [state for state in states if isinstance(state, LearnState)]
     clusters = next((state for state in states if isinstance(state, ClustersState)), None)
+    items = next((state for state in states if isinstance(state, ItemsState)), None)
     shard_states = [state for state in states if isinstance(state, DevicesState | UsersState)]
     while True:
         marker.begin_rebuild()
@@ -77,7 +78,13 @@ def rebuild_if_stale(
                 privacy_key=read_privacy_key(),
             )
             for writes in rebuild(
-                settings, processor_config, learn_states[0], clusters, shard_states, journals
+                settings,
+                processor_config,
+                learn_states[0],
+                clusters,
+                items,
+                shard_states,
+                journals,
             ):
                 check_stop()
                 store.send(writes)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from operators.evaluation.clicks import ClickStream, StreamClick
     from operators.evaluation.competitors import Request
     from operators.evaluation.sessions import ClickSession
-    from operators.recommend.recommender import Recommender
+    from operators.recommend.standalone import StandaloneRecommender
     from state.arrays import Rows
 
 BATCH_CLICKS = 4096
@@ -35,7 +35,7 @@ class ProductRecommender:
 
     def __init__(
         self,
-        recommender: Recommender,
+        recommender: StandaloneRecommender,
         clicks: ClickStream,
         *,
         blend_name: str = "",

@@ -6,24 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from operators.publish.item_lists import changed_list_writes
-
 if TYPE_CHECKING:
-    from operators.catalogue.item_cards import ItemCards
     from operators.events.event_clock import EventClock
     from operators.events.processing_errors import ProcessingErrors
     from operators.personalize.eviction import Evicted
     from operators.publish.aggregates import Aggregates
     from operators.publish.counters import Counters
     from operators.publish.shop_stats import ShopStats
-    from operators.recommend.item_lists import ItemLists
     from state.interactions import RowIndex
     from state.messages import Write
-
-EVENTS_PER_ITEM_LIST = 16
-ITEM_LISTS_MIN = 32
-"""A batch rewrites one changed item list for so many interactions, or `ITEM_LISTS_MIN`: item lists move
-slowly, and the cost of a batch should follow what is in it."""
 
 
 class Aggregated(NamedTuple):
@@ -38,9 +29,7 @@ class Aggregation:
 
     def __init__(
         self,
-        item_lists: ItemLists,
         items: RowIndex,
-        item_cards: ItemCards,
         shop: ShopStats,
         counters: Counters,
         aggregates: Aggregates,
@@ -49,9 +38,7 @@ class Aggregation:
         *,
         recent_events: int,
     ) -> None:
-        self._item_lists = item_lists
         self._items = items
-        self._item_cards = item_cards
         self._shop = shop
         self._counters = counters
         self._aggregates = aggregates
@@ -74,8 +61,7 @@ class Aggregation:
         counters.segment_changes += sum(
             change.kind in ("enter", "leave") for change in evicted.changes
         )
-        limit = max(ITEM_LISTS_MIN, len(interactions.items) // EVENTS_PER_ITEM_LIST)
-        writes = call_or_default("items", [], self._item_writes, None if batch.is_last else limit)
+        writes = batch.items.writes
         with isolate("shop"):
             self._shop.count_batch(
                 batch.outputs, np.frombuffer(batch.received_ms, np.int64), interactions, counters
@@ -98,11 +84,3 @@ class Aggregation:
             )
         writes.append(counters.meta_write(batch.watermark_ms, len(self._items.row_by_id)))
         return Aggregated(evicted, writes)
-
-    def _item_writes(self, limit: int | None) -> list[Write]:
-        """Item lists that changed, at most so many of a kind, and all cards that did."""
-        now_ms = self._clock.newest_event_ms
-        return [
-            *changed_list_writes(self._item_lists, now_ms, limit),
-            *self._item_cards.take_writes(),
-        ]

@@ -11,19 +11,19 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
+from operators.personalize.batch_items import batch_items
 from operators.personalize.coalesce import coalesce_batches
 from operators.publish.profiles import add_changes
-from state.shopper import PERSONALIZATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from operators.personalize.batch_items import BatchItems
+    from operators.personalize.training.items_trained import ItemsTrained
     from state.entries import (
         ActiveShopper,
         ConsentWithdrawal,
         Feedback,
-        Interaction,
-        ItemUpdate,
         MergedShopper,
         PlacedOrder,
         Transition,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POSITION = attrgetter("position")
-_EVENT_MS = attrgetter("at_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +41,8 @@ class Batch:
     """What all shards made of one batch, or of several live batches that came at once.
 
     `watermark_ms` is how far the source had come after it, `first_watermark_ms` after the first of
-    several. `active` has the newest entry of each shopper. `interactions` leaves out those of shoppers
-    who refuse personalization; `serves_ads` says of each whether triggers may use it, None where all
-    may be used. `shard_writes` go to Redis before anything that this step writes, `expiry_writes`
+    several. `active` has the newest entry of each shopper. `items` are the interactions, and what was
+    trained of them. `shard_writes` go to Redis before anything that this step writes, `expiry_writes`
     after the profiles. `clusters` has what was trained of each batch.
     """
 
@@ -55,9 +53,7 @@ class Batch:
     is_live: bool
     received_ms: bytes
     active: Sequence[ActiveShopper]
-    item_updates: Sequence[ItemUpdate]
-    interactions: Sequence[Interaction]
-    serves_ads: Sequence[bool] | None
+    items: BatchItems
     feedback: Sequence[Feedback]
     transitions: Sequence[Transition]
     transitions_before_merge: Sequence[Transition]
@@ -75,6 +71,7 @@ class Batch:
     def from_outputs(
         cls,
         batches: Sequence[Sequence[ShardOutput]],
+        items: Sequence[ItemsTrained],
         clusters: Sequence[ClustersTrained] = (),
     ) -> Batch:
         """The columns of whole batches, in their order, with what was trained of each."""
@@ -82,7 +79,6 @@ class Batch:
         # way to a `Batch`, so no step can see them as they were before.
         coalesced = coalesce_batches(batches)
         outputs = list(chain.from_iterable(coalesced))
-        interactions, serves_ads = _interactions(coalesced)
         return cls(
             outputs=outputs,
             watermark_ms=max(output.watermark_ms for output in outputs),
@@ -91,11 +87,7 @@ class Batch:
             is_live=outputs[0].batch.live,
             received_ms=b"".join(output.received_ms for output in outputs),
             active=_active_shoppers(outputs),
-            item_updates=_in_order(
-                ([output.item_updates for output in batch] for batch in coalesced), _EVENT_MS
-            ),
-            interactions=interactions,
-            serves_ads=serves_ads,
+            items=batch_items(coalesced, items),
             feedback=_in_order(
                 ([output.feedback for output in batch] for batch in coalesced), _POSITION
             ),
@@ -134,24 +126,6 @@ def _active_shoppers(outputs: Iterable[ShardOutput]) -> list[ActiveShopper]:
 def _in_order(batches: Iterable[Iterable[Sequence[T]]], key: Callable[[T], int]) -> list[T]:
     """The entries of all shards, batch by batch, each batch sorted by `key`."""
     return [entry for lists in batches for entry in sorted(chain.from_iterable(lists), key=key)]
-
-
-def _interactions(
-    batches: Sequence[Sequence[ShardOutput]],
-) -> tuple[list[Interaction], list[bool] | None]:
-    """What shoppers did with items, in the order in which it was read, and whether ads may use it."""
-    ordered: list[Interaction] = []
-    without_ads: set[int] = set()
-    for outputs in batches:
-        limited = [
-            entry.interaction
-            for output in outputs
-            for entry in output.limited_interactions
-            if not entry.refused & PERSONALIZATION
-        ]
-        without_ads.update(map(id, limited))
-        ordered += sorted(chain(limited, *(one.interactions for one in outputs)), key=_POSITION)
-    return ordered, [id(entry) not in without_ads for entry in ordered] if without_ads else None
 
 
 def _shard_writes(outputs: Sequence[ShardOutput]) -> Iterator[Write]:

@@ -21,28 +21,43 @@ if TYPE_CHECKING:
     from state.messages import ShardOutput
 
 
+class LaterRemovals:
+    """What later batches remove: `merged_into` names the user that a shopper was merged into, "" where
+    it was erased; `withdrawn` the purposes that a shopper withdraws, as bits."""
+
+    def __init__(self) -> None:
+        self.merged_into: dict[str, str] = {}
+        self.withdrawn: dict[str, int] = {}
+
+    def target(self, name: str) -> str:
+        """Whose entries those of a shopper become; "" for nobody's."""
+        return self.merged_into.get(name, name)
+
+    def add(self, output: ShardOutput) -> None:
+        """Add what the batch of this output removes. Later batches come first."""
+        self.merged_into |= {
+            merge.anonymous_id: self.target(merge.shopper) for merge in output.merged
+        }
+        self.merged_into |= {name: "" for name, _ in output.erased}
+        for withdrawal in output.consent_withdrawals:
+            purposes = self.withdrawn.get(withdrawal.shopper, 0) | withdrawal.purposes
+            self.withdrawn[withdrawal.shopper] = purposes
+
+
 def coalesce_batches(batches: Sequence[Sequence[ShardOutput]]) -> list[Sequence[ShardOutput]]:
     """The batches in their order, as they are to be processed in one step."""
     if len(batches) == 1:
         return list(batches)
-    merged_into: dict[str, str] = {}  # "" for a shopper who was erased
-    withdrawn: dict[str, int] = {}
+    later = LaterRemovals()
     coalesced: list[Sequence[ShardOutput]] = []
     for outputs in reversed(batches):
         rewritten = list(outputs)
-        if merged_into:
-            rewritten = [_reassign(output, merged_into) for output in rewritten]
-        if withdrawn:
-            rewritten = [_restrict_purposes(output, withdrawn) for output in rewritten]
+        if later.merged_into:
+            rewritten = [_reassign(output, later.merged_into) for output in rewritten]
+        if later.withdrawn:
+            rewritten = [_restrict_purposes(output, later.withdrawn) for output in rewritten]
         for output in rewritten:
-            merged_into |= {
-                merge.anonymous_id: merged_into.get(merge.shopper, merge.shopper)
-                for merge in output.merged
-            }
-            merged_into |= {name: "" for name, _ in output.erased}
-            for withdrawal in output.consent_withdrawals:
-                purposes = withdrawn.get(withdrawal.shopper, 0) | withdrawal.purposes
-                withdrawn[withdrawal.shopper] = purposes
+            later.add(output)
         coalesced.append(rewritten)
     return coalesced[::-1]
 

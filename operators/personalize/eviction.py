@@ -1,4 +1,4 @@
-"""Evicts shoppers that left memory, and shoppers and items above the limits."""
+"""Evicts shoppers that left memory, shoppers above the limit, and items that their trainer removed."""
 
 from __future__ import annotations
 
@@ -55,6 +55,9 @@ class Eviction:
         writes: list[Write] = []
         gone = self._errors.call_or_default("forget", [], self._evict, _evicted_in(batch), writes)
         gone += self._errors.call_or_default("bound", [], self._enforce_limits, writes)
+        last = batch.items.updates[-1]
+        remove_items(self._parts, last.removed)
+        self._state.recommender.write_replica(last.after_removal)
         writes += membership_writes(gone)
         return Evicted(listed, [*listed.learned.changes, *gone], writes)
 
@@ -75,21 +78,15 @@ class Eviction:
         return changes
 
     def _enforce_limits(self, writes: list[Write]) -> list[Change]:
-        """Where there are more shoppers or items than the limit, remove those unseen for longest."""
-        recommender, memberships = self._state.recommender, self._state.assignment.memberships
-        shoppers, items, limits = recommender.shoppers, recommender.items, self._limits
+        """Where there are more shoppers than the limit, remove those unseen for longest."""
+        memberships, shoppers = self._state.assignment.memberships, self._state.recommender.shoppers
+        limits = self._limits
         changes: list[Change] = []
         if len(shoppers.row_by_id) > limits.shoppers_max:
             last_ms = memberships.last_ms[: memberships.rows]
             rows = least_recent(shoppers.live_rows(), last_ms, limits.shoppers_max)
             now_ms = self._clock.newest_event_ms
             changes = self._evict([(shoppers.ids[row], now_ms) for row in rows.tolist()], writes)
-        if len(items.row_by_id) > limits.items_max:
-            rows = least_recent(
-                items.live_rows(), recommender.trainer.last_seen.at_ms, limits.items_max
-            )
-            remove_items(self._parts, recommender.trainer.items, rows)
-            recommender.components.update_replica()
         return changes
 
 

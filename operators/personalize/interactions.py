@@ -5,34 +5,21 @@ Reads the state of before the batch: what a shopper was then is what the batch i
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from operators.recommend.feedback_events import FEEDBACK_KIND, FeedbackEvents
 from state.arrays import NO_ROW
-from state.interactions import CART, PURCHASE, VIEW, EventColumns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from operators.catalogue.item_cards import ItemCards
     from operators.events.event_clock import EventClock
     from operators.personalize.removal import Removed
     from operators.segments.membership_index import MembershipIndex
-    from state.entries import Feedback, Interaction
-    from state.interactions import RowIndex
-
-_COLUMNS = attrgetter(
-    "shopper", "item", "event_type", "at_ms", "session_start_ms", "category", "country"
-)
-_KIND_OF_TYPE = {
-    "item_view": VIEW,
-    "wishlist_add": VIEW,
-    "cart_add": CART,
-    "purchase": PURCHASE,
-}
+    from state.entries import Feedback
+    from state.interactions import EventColumns, RowIndex
 
 
 class Resolved(NamedTuple):
@@ -47,21 +34,12 @@ class Resolved(NamedTuple):
 
 
 class InteractionResolver:
-    """Resolves the ids of a batch's interactions to rows, and notes what is new of items."""
+    """Gives the shoppers of a batch's interactions rows, and notes in which cluster they were."""
 
-    def __init__(
-        self,
-        shoppers: RowIndex,
-        item_cards: ItemCards,
-        memberships: MembershipIndex,
-        clock: EventClock,
-        weights: Mapping[str, float],
-    ) -> None:
+    def __init__(self, shoppers: RowIndex, memberships: MembershipIndex, clock: EventClock) -> None:
         self._shoppers = shoppers
-        self._item_cards = item_cards
         self._memberships = memberships
         self._clock = clock
-        self._weights = weights
 
     def resolve(self, removed: Removed) -> Resolved:
         """Columns of the interactions.
@@ -69,34 +47,13 @@ class InteractionResolver:
         Order 3: merges and erasures come first: a user inherits session context and feedback of the
         shopper that it was before its new interactions are appended. `Removed` says that it is done.
         """
-        batch = removed.batch
-        self._item_cards.update(batch.item_updates)
-        columns = self._columns(batch.interactions)
-        columns.cards, columns.changed_items = (
-            self._item_cards.by_id,
-            self._item_cards.take_changed(),
-        )
-        return Resolved(removed, columns, batch.serves_ads)
-
-    def _columns(self, entries: Sequence[Interaction]) -> EventColumns:
-        if not entries:
-            return no_interactions()
-        shoppers, items, types, at_ms, session_ms, categories, countries = zip(
-            *map(_COLUMNS, entries), strict=True
-        )
-        self._clock.observe(max(at_ms))
-        rows = self._shoppers.get_or_add_many(shoppers)
-        return EventColumns(
-            shoppers,
-            items,
-            [_KIND_OF_TYPE[event_type] for event_type in types],
-            [self._weights[event_type] for event_type in types],
-            at_ms,
-            session_ms,
-            [category or None for category in categories],
-            self._memberships.segments_of("cluster", rows),
-            countries=[country or None for country in countries],
-        )
+        items = removed.batch.items
+        events = items.events
+        if events.shoppers:
+            self._clock.observe(max(events.at_ms))
+            rows = self._shoppers.get_or_add_many(events.shoppers)
+            events.segments = self._memberships.segments_of("cluster", rows)
+        return Resolved(removed, events, items.serves_ads)
 
 
 def feedback_columns(
@@ -112,8 +69,3 @@ def feedback_columns(
         np.array([entry.at_ms for _, _, entry in known], np.int64),
         np.array([entry.list_position for _, _, entry in known], np.int32),
     )
-
-
-def no_interactions() -> EventColumns:
-    """No columns at all."""
-    return EventColumns([], [], [], [], [], [], [], [])

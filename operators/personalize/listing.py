@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from operators.publish.shopper_lists import fill_empty_lists, write_lists
-from operators.publish.stockouts import stockout_writes
+from operators.publish.stockouts import shopper_stockout_writes
 
 if TYPE_CHECKING:
     from operators.events.event_clock import EventClock
@@ -42,7 +42,8 @@ class Listing:
     def write(self, learned: Learned) -> Listed:
         """Lists of the active shoppers, of items that sold out, and of shoppers who had an empty one."""
         resolved = learned.segmented.resolved
-        active, now_ms = resolved.removed.batch.active, self._clock.newest_event_ms
+        batch, now_ms = resolved.removed.batch, self._clock.newest_event_ms
+        active, items = batch.active, batch.items
         call_or_default, recommender = self._errors.call_or_default, self._recommender
         writes: list[Write] = []
         lists_written = 0
@@ -53,12 +54,14 @@ class Listing:
         writes += call_or_default(
             "sold_out",
             [],
-            stockout_writes,
+            shopper_stockout_writes,
             recommender,
+            items.sold_out,
+            items.restocked,
             self._out_of_stock,
             now_ms,
             self._clock.reporting_time_ms,
         )
-        if resolved.interactions.changed_items:
+        if items.has_changed_cards:
             writes += call_or_default("lists", [], fill_empty_lists, recommender, now_ms)
         return Listed(learned, writes, lists_written)

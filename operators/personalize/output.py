@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 from state.messages import BatchOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from operators.events.processing_errors import ProcessingErrors
     from operators.personalize.aggregation import Aggregated
+    from operators.personalize.batch import Batch
     from operators.publish.counters import Counters
     from operators.recommend.recommender import Recommender
     from operators.segments.changes import ChangeLog
-    from state.messages import ShardOutput
-    from state.training import ClustersTrained
 
 
 def batch_output(
@@ -55,16 +52,18 @@ def batch_output(
         online_metrics=recommender.components.online_evaluation.take_deltas(),
         drift_count=sum(trained.drift_count for trained in batch.clusters),
         explored=recommender.components.exploration.take_deltas(),
-        error_counts=_error_counts(errors, [*batch.outputs, *batch.clusters]),
+        error_counts=_error_counts(errors, batch),
         erased_shoppers=[name for name, _ in batch.erased],
     )
 
 
-def _error_counts(
-    errors: ProcessingErrors, outputs: Sequence[ShardOutput | ClustersTrained]
-) -> dict[str, int]:
+def _error_counts(errors: ProcessingErrors, batch: Batch) -> dict[str, int]:
     """How often what raised, in this step, in the shards and in the steps that train."""
     counts = Counter(errors.take_counts())
-    for output in outputs:
+    for output in batch.outputs:
         counts.update(output.error_counts)
+    for clusters in batch.clusters:
+        counts.update(clusters.error_counts)
+    for update in batch.items.updates:
+        counts.update(update.error_counts)
     return dict(counts)

@@ -15,6 +15,7 @@ import numpy as np
 
 from operators.personalize.state import PersonalizationState
 from operators.personalize.training.clusters import ClusterTrainer
+from operators.personalize.training.items import ItemTraining
 from operators.publish import item_lists as item_list_writes
 from operators.publish import memberships as membership_writes
 from operators.publish import shopper_lists
@@ -33,7 +34,7 @@ from state import keys
 from state.arrays import NO_ROW
 from state.entries import ActiveShopper
 from state.resp import pack_int
-from state.snapshots import CLUSTERS_CODEC, LEARN_CODEC, DevicesState
+from state.snapshots import CLUSTERS_CODEC, ITEMS_CODEC, LEARN_CODEC, DevicesState
 from state.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from state.journal import Journals
     from state.messages import Write
     from state.shopper import Shopper
-    from state.snapshots import ClustersState, LearnState, UsersState
+    from state.snapshots import ClustersState, ItemsState, LearnState, UsersState
 
 CHUNK_ROWS = 1000
 """Shoppers, links or items in a chunk."""
@@ -56,6 +57,7 @@ def rebuild(
     config: ProcessorConfig,
     learn_state: LearnState,
     clusters_state: ClustersState | None,
+    items_state: ItemsState | None,
     shards: Iterable[DevicesState | UsersState],
     journals: Journals,
 ) -> Iterator[list[Write]]:
@@ -67,6 +69,9 @@ def rebuild(
         trainer.clusters.numbers,
         trainer.clusters.next_id,
     )
+    snapshot = None if items_state is None else ITEMS_CODEC.encode(items_state)
+    items = ItemTraining(settings, snapshot, journals)
+    state.recommender.write_replica(items.trainer.models.take_changes())
     shards = list(shards)
     withheld_users: set[str] = set()
     reached_ms = max(
@@ -74,6 +79,7 @@ def rebuild(
     )
     yield from shared_writes(state, reached_ms, CHUNK_ROWS)
     yield trainer.report_writes(last=True)
+    yield from item_writes(items, CHUNK_ROWS)
     erased: dict[bytes, int] = {}
     # Users first: aliases are written only of devices whose users do not refuse analytics.
     for shard_state in sorted(shards, key=lambda state: isinstance(state, DevicesState)):
@@ -177,13 +183,11 @@ def _list_writes(active: Sequence[ActiveShopper], learned: PersonalizationState)
 def shared_writes(
     learned: PersonalizationState, watermark_ms: int, limit: int
 ) -> Iterator[list[Write]]:
-    """Everything but profiles, sessions and lists of shoppers, at most so many keys at once."""
-    recommender, cards, audience = learned.recommender, learned.item_cards, learned.memberships
-    item_lists, now_ms = recommender.trainer.item_lists, learned.clock.newest_event_ms
+    """Everything of personalization but what is one shopper's, at most so many keys at once."""
+    recommender, audience = learned.recommender, learned.memberships
+    now_ms = learned.clock.newest_event_ms
     yield [learned.counters.meta_write(watermark_ms, len(recommender.items.row_by_id))]
-    item_lists.mark_all()
     recommender.components.popular_lists.mark_all()
-    cards.unpublished.update(cards.by_id)
     learned.definitions.are_published = False
     # A Redis that was set back may have members who have left since.
     yield [membership_writes.delete_members(sid) for _, sid in audience.registry.active()]
@@ -204,7 +208,13 @@ def shared_writes(
         last=True,
     )
     yield learned.definitions.cluster_times(now_ms)
-    unpublished = iter(sorted(cards.unpublished))
+
+
+def item_writes(items: ItemTraining, limit: int) -> Iterator[list[Write]]:
+    """All cards and lists of items, at most so many at once."""
+    cards, item_lists, now_ms = items.cards, items.trainer.item_lists, items.newest_ms
+    item_lists.mark_all()
+    unpublished = iter(sorted(cards.by_id))
     while unpublished_chunk := set(islice(unpublished, limit)):
         cards.unpublished = unpublished_chunk
         yield cards.take_writes()

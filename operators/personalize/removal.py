@@ -20,7 +20,6 @@ from state.changes import Change
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from operators.catalogue.item_cards import ItemCards
     from operators.catalogue.recent_views import RecentViews
     from operators.events.event_clock import EventClock
     from operators.events.processing_errors import ProcessingErrors
@@ -61,17 +60,6 @@ class _Views(KeepsNoRows):
         self._recent_views.release("item", rows, self._clock.newest_event_ms)
 
 
-class _Cards(KeepsNoRows):
-    """Item cards, which are kept by id."""
-
-    def __init__(self, item_cards: ItemCards, items: RowIndex) -> None:
-        self._item_cards = item_cards
-        self._items = items
-
-    def remove_items(self, rows: Rows) -> None:
-        self._item_cards.remove([self._items.ids[row] for row in rows.tolist()])
-
-
 def removable_parts(state: ShopperState, clock: EventClock) -> list[Removable]:
     """Every part that keeps something per shopper or item, but for the ids of the rows."""
     return [
@@ -79,7 +67,6 @@ def removable_parts(state: ShopperState, clock: EventClock) -> list[Removable]:
         state.assignment,
         state.propensity,
         _Views(state.recent_views, clock),
-        _Cards(state.item_cards, state.recommender.trainer.items),
     ]
 
 
@@ -96,11 +83,11 @@ def remove_shoppers(parts: Iterable[Removable], shoppers: RowIndex, rows: Rows) 
     shoppers.remove(rows)
 
 
-def remove_items(parts: Iterable[Removable], items: RowIndex, rows: Rows) -> None:
-    """Keep nothing of items, and free their rows: the ids last, parts look them up."""
-    for part in parts:
-        part.remove_items(rows)
-    items.remove(rows)
+def remove_items(parts: Iterable[Removable], rows: Rows) -> None:
+    """Keep nothing of items that have no row any more."""
+    if len(rows):
+        for part in parts:
+            part.remove_items(rows)
 
 
 class Removal:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from operators.catalogue.item_cards import ItemCards
     from operators.catalogue.recent_views import RecentViews
     from operators.publish.shop_stats import ShopStats
     from operators.recommend.recommender import Recommender
@@ -20,5 +19,4 @@ class ShopperState(NamedTuple):
     assignment: SegmentAssignment
     propensity: PropensityModels
     recent_views: RecentViews
-    item_cards: ItemCards
     shop: ShopStats

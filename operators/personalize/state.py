@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from operators.catalogue.item_cards import ItemCards
 from operators.catalogue.recent_views import RecentViews
 from operators.events.event_clock import EventClock
 from operators.publish.aggregates import Aggregates
@@ -65,7 +64,6 @@ class PersonalizationState:
         rules = load_rules(settings)
         self.rules = () if rules is None else rules.rules
         self.rule_versions = RuleVersions(self.rules)
-        self.item_cards = ItemCards(price_drop_min=settings.triggers.price_drop_min)
         self.recent_views = RecentViews(settings.triggers.views_max)
         self.change_log = ChangeLog(settings.redis.change_stream_max)
         self.counters = Counters()
@@ -100,7 +98,6 @@ class PersonalizationState:
         )
         self.aggregates = Aggregates(
             self.recommender,
-            self.item_cards,
             self.memberships,
             self.propensity,
             self.definitions,
@@ -121,8 +118,8 @@ class PersonalizationState:
 
     @property
     def row_count(self) -> int:
-        """How many shoppers and items have a row."""
-        return len(self.recommender.shoppers.row_by_id) + len(self.recommender.items.row_by_id)
+        """How many shoppers have a row."""
+        return len(self.recommender.shoppers.row_by_id)
 
     def idle_limits_ms(self) -> Times:
         """How long (ms) the shopper of each row may be inactive until it is evicted."""
@@ -138,14 +135,13 @@ class PersonalizationState:
             clusters=pack_arrays(self.clusters.scalars()),
             audience=pack_arrays({**self.assignment.scalars(), **self._shop_scalars()}),
             cards={},
-            changed_cards=sorted(self.item_cards.unpublished),
+            changed_cards=[],
             change_ids=self.change_log.ids,
             ledger=self.counters.state(),
             defined=self.clusters.definitions,
             now_ms=self.clock.newest_event_ms,
             figures_ms=self.aggregates.last_ms,
             clock_ms=self.clock.event_time_ms,
-            told=self.recommender.trainer.item_lists.cursors,
             journal=self._table_store.store(tables, rewrite=self._take_rewrite_due()),
             batches=self.batches,
             propensity=pack_arrays(self.propensity.scalars()),
@@ -161,7 +157,6 @@ class PersonalizationState:
                 audience=pack_arrays({**self.assignment.arrays(), **self._shop_scalars()}),
                 propensity=pack_arrays(self.propensity.arrays()),
                 views=pack_arrays(self.recent_views.arrays()),
-                cards=self.item_cards.by_id,
             )
         return LEARN_CODEC.encode(state)
 
@@ -187,25 +182,12 @@ class PersonalizationState:
         self.shop.restore(strip_prefix("shop/", stored["audience"]))
         self.propensity.restore(stored["propensity"])
         self.recent_views.restore(stored["views"])
-        self.item_cards = ItemCards(
-            loaded.cards,
-            set(state.changed_cards),
-            price_drop_min=self.settings.triggers.price_drop_min,
-        )
-        trainer = self.recommender.trainer
-        trainer.features.update(trainer.items.live_rows(), (), self.item_cards.by_id)
-        trainer.features.take_stock_changes()
         if state.journal is not None:
             self._stored_tables().mark_stored()
             self.memberships.mark_stored()
-        if not trainer.content.items:
-            # Stored by a release without that learner.
-            trainer.update_items(sorted(loaded.cards), loaded.cards)
-        self.recommender.components.update_replica()
         self.change_log.ids = state.change_ids
         self.counters = Counters.from_state(state.ledger)
         self.clock.newest_event_ms = state.now_ms
-        trainer.item_lists.cursors = state.told
         self.batches = state.batches
         self.journal_names_erased = state.is_unclean
         self.rule_versions = RuleVersions(self.rules, state.rules)
@@ -228,4 +210,4 @@ class PersonalizationState:
             "propensity": self.propensity,
             "views": self.recent_views,
         }
-        return Tables(parts, self.recommender.components.row_indexes(), self.item_cards)
+        return Tables(parts, self.recommender.components.row_indexes())

@@ -9,20 +9,20 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from operators.personalize.aggregation import Aggregation
 from operators.personalize.batch import Batch
 from operators.personalize.compensation import compensate
 from operators.personalize.eviction import Eviction
-from operators.personalize.interactions import InteractionResolver, Resolved, no_interactions
+from operators.personalize.interactions import InteractionResolver, Resolved
 from operators.personalize.learning import Learning
 from operators.personalize.listing import Listing
 from operators.personalize.output import batch_output
-from operators.personalize.removal import Removal
+from operators.personalize.removal import Removal, removable_parts
 from operators.personalize.segmentation import Segmentation
 from operators.personalize.shopper_state import ShopperState
 from operators.personalize.state import PersonalizationState
+from operators.personalize.training.item_events import no_interactions
+from operators.personalize.training.items_trained import ItemsTrained
 from operators.tables.barrier import Barrier
 from state.messages import ShardPart
 from state.training import ClustersTrained
@@ -37,16 +37,17 @@ if TYPE_CHECKING:
     from state.messages import BatchOutput, ShardOutput
 
 STEP_ID = "learn"  # the stored name of the step
-TRAINERS = 1
+TRAINERS = 2
 """How many steps that train send a message of each batch."""
 
-PersonalizeInput = ShardPart | ClustersTrained
+PersonalizeInput = ShardPart | ItemsTrained | ClustersTrained
 
 
 class WholeBatch(NamedTuple):
     """All messages of one batch: the outputs of shards in their order, and what was trained of it."""
 
     outputs: list[ShardOutput]
+    items: ItemsTrained
     clusters: ClustersTrained
 
     @classmethod
@@ -54,8 +55,9 @@ class WholeBatch(NamedTuple):
         """The messages of a batch that is whole, in any order."""
         parts = [message for message in messages if isinstance(message, ShardPart)]
         parts.sort(key=lambda part: part.shard)
+        [items] = [message for message in messages if isinstance(message, ItemsTrained)]
         [clusters] = [message for message in messages if isinstance(message, ClustersTrained)]
-        return cls([output for part in parts for output in part.outputs], clusters)
+        return cls([output for part in parts for output in part.outputs], items, clusters)
 
 
 class PersonalizeStep:
@@ -93,18 +95,11 @@ class PersonalizeStep:
             state.assignment,
             state.propensity,
             state.recent_views,
-            state.item_cards,
             state.shop,
         )
         self._removal = Removal(shopper_state, clock, errors)
         self._eviction = Eviction(shopper_state, settings.state, clock, errors)
-        self._resolver = InteractionResolver(
-            recommender.shoppers,
-            state.item_cards,
-            state.memberships,
-            clock,
-            msgspec.structs.asdict(settings.lists.weights),
-        )
+        self._resolver = InteractionResolver(recommender.shoppers, state.memberships, clock)
         self._segmentation = Segmentation(
             recommender.shoppers,
             state.assignment,
@@ -117,17 +112,15 @@ class PersonalizeStep:
         self._learning = Learning(
             recommender,
             state.memberships,
-            state.item_cards,
             state.recent_views,
             errors,
+            removable_parts(shopper_state, clock),
             triggers=settings.triggers,
             already_published=already_published,
         )
         self._listing = Listing(recommender, settings.lists.rules.out_of_stock, clock, errors)
         self._aggregation = Aggregation(
-            recommender.trainer.item_lists,
             recommender.items,
-            state.item_cards,
             state.shop,
             state.counters,
             state.aggregates,
@@ -170,8 +163,11 @@ class PersonalizeStep:
             for output in whole.outputs:
                 state.counters.update(output)
             state.clusters.apply(whole.clusters)
+            state.recommender.write_replica(whole.items.trained.before)
         batch = Batch.from_outputs(
-            [whole.outputs for whole in batches], [whole.clusters for whole in batches]
+            [whole.outputs for whole in batches],
+            [whole.items for whole in batches],
+            [whole.clusters for whole in batches],
         )
         state.is_last_batch = batch.is_last
         orphaned, self._orphaned = self._orphaned, []
@@ -206,7 +202,7 @@ class PersonalizeStep:
 
     @property
     def row_count(self) -> int:
-        """How many shoppers and items have a row."""
+        """How many shoppers have a row."""
         return self.state.row_count
 
     def on_epoch_end(self) -> None:

@@ -12,7 +12,6 @@ from operators.segments.segment_scan import SegmentScan
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
-    from operators.catalogue.item_cards import ItemCards
     from operators.publish.counters import Counters
     from operators.publish.definitions import Definitions
     from operators.publish.report_timer import ReportTimer
@@ -33,7 +32,6 @@ class Aggregates:
     def __init__(
         self,
         recommender: Recommender,
-        item_cards: ItemCards,
         memberships: MembershipIndex,
         propensity: PropensityModels,
         definitions: Definitions,
@@ -43,7 +41,6 @@ class Aggregates:
     ) -> None:
         self._timer = timer
         self._recommender = recommender
-        self._item_cards = item_cards
         self._memberships = memberships
         self._propensity = propensity
         self._definitions = definitions
@@ -94,9 +91,7 @@ class Aggregates:
         )
         memberships.activity.drop_before(now_ms - DAY_STATS_KEPT_MS)
         writes += self._scan.overlap_writes(memberships, last=last)
-        writes += self._lifts.writes(
-            memberships, self._recommender, self._item_cards, now_ms, last=last
-        )
+        writes += self._lifts.writes(memberships, self._recommender, now_ms, last=last)
         return writes + self._shop.stats_writes(
             self._counters, received_until_ms, watermark_ms, day.fields_of(WHOLE_SHOP)
         )

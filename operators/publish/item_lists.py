@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from operators.recommend.published_index import ITEM_LIST_TTL_S
 from state import keys
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from operators.recommend.item_lists import ItemLists
+    from operators.recommend.published_index import PublishedIndex
     from operators.recommend.rendering import RankedLists
     from state.arrays import Rows
     from state.messages import Write
@@ -38,14 +41,35 @@ def changed_list_writes(item_lists: ItemLists, now_ms: int, limit: int | None) -
     return similar + bought_writes(item_lists.take_changed_bought(now_ms, limit), now_ms)
 
 
-def delete_similar(items: Sequence[str], rows: Rows) -> list[Write]:
-    """Delete the lists of similar items of these rows."""
-    return [("DEL", keys.similar_key(items[row])) for row in rows.tolist()]
+def stockout_writes(
+    lists: ItemLists, ids: Sequence[str], sold_out: Rows, restocked: Rows, now_ms: int, limit: int
+) -> list[Write]:
+    """What follows for lists of items from items that sold out or came back.
+
+    Of each kind `limit` lists that hold a sold-out item are written anew, the newest first, but none
+    that has expired; the others are deleted. A list that could hold a restocked item changes later.
+    """
+    writes: list[Write] = []
+    if len(sold_out):
+        rewrite, delete = split_by_recency(lists.published_similar, sold_out, now_ms, limit)
+        lists.published_similar.remove_rows(delete)
+        writes += similar_writes(lists.similar_to(rewrite, now_ms), now_ms)
+        writes += [("DEL", keys.similar_key(ids[row])) for row in delete.tolist()]
+        rewrite, delete = split_by_recency(lists.published_bought, sold_out, now_ms, limit)
+        lists.published_bought.remove_rows(delete)
+        writes += bought_writes(lists.bought_with(rewrite, now_ms), now_ms)
+        writes += [("DEL", keys.bought_key(ids[row])) for row in delete.tolist()]
+    if len(restocked):
+        lists.mark_lists_containing(restocked)
+    return writes
 
 
-def delete_bought(items: Sequence[str], rows: Rows) -> list[Write]:
-    """Delete the lists of items bought together of these rows."""
-    return [("DEL", keys.bought_key(items[row])) for row in rows.tolist()]
+def split_by_recency(
+    published: PublishedIndex, sold_out: Rows, now_ms: int, limit: int
+) -> tuple[Rows, Rows]:
+    """The rows whose lists are written anew, and those whose lists are deleted."""
+    current, expired = published.rows_containing(sold_out, now_ms)
+    return current[:limit], np.concatenate([current[limit:], expired])
 
 
 def _list_writes(lists: NamedLists, key_of: Callable[[str], str], now_ms: int) -> list[Write]:

@@ -1,6 +1,6 @@
 """The parts that lists are made of: one object holds them, stores them and removes rows from them.
 
-What is learned of items is trained in `trainer`; everything else reads it from `replica`.
+What is learned of items is trained elsewhere (`ItemTrainer`) and read from `replica`.
 
 `factory.py` creates and connects the parts. A new part that keeps something of shoppers or items needs a
 field here, a line in `stored_parts` (its keys are stored names: never change one) and in the removals.
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from operators.recommend.candidates.generators import CandidateGenerators
     from operators.recommend.exploration import Exploration
     from operators.recommend.items.models import ItemModels
-    from operators.recommend.items.trainer import ItemTrainer
     from operators.recommend.negative_feedback import NegativeFeedback
     from operators.recommend.online_evaluation import OnlineEvaluation
     from operators.recommend.popular_lists import PopularLists
@@ -42,14 +41,12 @@ class RecommenderComponents(TableState):
     """The parts of one recommender. They share the rows of `shoppers` and of `items`.
 
     A list has `k` items. `learners` are all candidate generators, in the order in which the blend names
-    them. Those that keep something of shoppers learn here; those of `replica` are replicas of the ones
-    that `trainer` trains.
+    them. Those that keep something of shoppers learn here; those of `replica` are replicas.
     """
 
     k: int
     shoppers: RowIndex
     errors: ProcessingErrors
-    trainer: ItemTrainer
     replica: ItemModels
     learners: tuple[CandidateLearner, ...]
     session_contexts: SessionContexts
@@ -78,17 +75,9 @@ class RecommenderComponents(TableState):
         """The learners that keep something of shoppers: they learn here."""
         return [one for one in self.learners if not one.replicated_tables()]
 
-    def update_replica(self) -> None:
-        """Write what the trainer changed over the replica."""
-        self.replica.write(self.trainer.models.take_changes())
-
     def removable_parts(self) -> Sequence[Removable]:
-        """All parts that keep something per shopper or item, but for the ids of the rows.
-
-        After a removal of items `update_replica` belongs to it.
-        """
+        """All parts that keep something per shopper or item, but for the ids of the rows."""
         return (
-            *self.trainer.removable_parts(),
             *self.shopper_learners,
             self.popular_lists,
             self.session_contexts,
@@ -107,11 +96,7 @@ class RecommenderComponents(TableState):
 
     def row_indexes(self) -> dict[str, RowIndex]:
         """The ids behind the rows of `arrays`, stored beside them."""
-        return {
-            "shoppers": self.shoppers,
-            "items": self.trainer.items,
-            "scopes": self.popular_lists.scopes,
-        }
+        return {"shoppers": self.shoppers, "scopes": self.popular_lists.scopes}
 
     def tables(self) -> list[Table]:
         """The tables of all parts."""
@@ -140,15 +125,11 @@ class RecommenderComponents(TableState):
         """Restore the ids of `row_indexes`. Of an index that was empty nothing is stored."""
         for name, row_index in self.row_indexes().items():
             row_index.restore(ids.get(name, ()))
-        self.trainer.item_lists.renderer.reset()
         self.renderer.reset()
-        self.trainer.models.mark_all()
-        self.update_replica()
 
     def stored_parts(self) -> dict[str, Snapshottable]:
         """What is stored, by the first part of the names of its arrays."""
         return {
-            **self.trainer.stored_parts(),
             **{learner.name: learner for learner in self.shopper_learners},
             "scoped": self.popular_lists.scoped,
             "contexts": self.session_contexts,

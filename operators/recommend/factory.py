@@ -1,11 +1,11 @@
-"""Creates the parts of a recommender and connects them: the only file that knows how all of them fit.
+"""Creates the parts of a recommender and of the trainer of its items, and connects them: the only file
+that knows how all of them fit.
 
 Change it when a part is added or needs another part. What the parts do is in their own files.
 """
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import TYPE_CHECKING, TypeVar
 
 from operators.catalogue.item_features import ItemFeatures
@@ -23,6 +23,7 @@ from operators.recommend.components import RecommenderComponents
 from operators.recommend.exploration import Exploration
 from operators.recommend.item_lists import ItemLists
 from operators.recommend.items.models import ItemModels
+from operators.recommend.items.recent_shoppers import RecentShoppers
 from operators.recommend.items.trainer import ItemTrainer
 from operators.recommend.negative_feedback import NegativeFeedback
 from operators.recommend.online_evaluation import LIST_TTL_S, OnlineEvaluation
@@ -61,29 +62,22 @@ def build_components(
     """
     settings = settings or Lists()
     k, left_out = settings.k, 0 if settings.allow_repeats else CONTEXT_ITEMS
-    popular_half_life_ms = round(settings.popularity_half_life_hours * HOUR_MS)
-    covisitation = Covisitation(half_life_ms=round(settings.covisitation_half_life_days * DAY_MS))
-    popularity = Popularity(half_life_ms=popular_half_life_ms)
-    trained = _learners(covisitation, other_learners, Content(), popularity)
-    names = [learner.name for learner in trained]
+    learners = _learners(settings, other_learners)
+    names = [learner.name for learner in learners]
+    popularity = _only(Popularity, learners)
     index = names.index(popularity.name)
     errors, negative_feedback = ProcessingErrors("learn"), NegativeFeedback()
-    trainer = _trainer(settings, trained, errors)
-    # Before anything is learned an equal object is a copy.
-    learners = tuple(deepcopy(one) if one.replicated_tables() else one for one in trained)
-    popularity = _only(Popularity, learners)
     replica = _models(learners)
     item_features, renderer = replica.features, ListRenderer(names, replica.items)
     fallback = PopularFallback(popularity, item_features, reason_code(index), left_out)
     rules = RuleChain(settings.rules, item_features, fallback, rule_reason(names, OWN_BRAND))
     sold_out = rules.out_of_stock
-    scoped = ScopedPopularity(half_life_ms=popular_half_life_ms)
+    scoped = ScopedPopularity(half_life_ms=popularity.clock.half_life_ms)
     prior_weights = [prior_weight(name) for name in names]
     return RecommenderComponents(
         k=k,
         shoppers=RowIndex(),
         errors=errors,
-        trainer=trainer,
         replica=replica,
         learners=learners,
         session_contexts=SessionContexts(CONTEXT_ITEMS),
@@ -105,9 +99,12 @@ def build_components(
     )
 
 
-def _trainer(
-    settings: Lists, learners: Sequence[CandidateLearner], errors: ProcessingErrors
+def build_trainer(
+    settings: Lists | None = None, *, other_learners: Sequence[CandidateLearner] | None = None
 ) -> ItemTrainer:
+    """The trainer of the models that `build_components` with the same arguments has replicas of."""
+    settings = settings or Lists()
+    learners = _learners(settings, other_learners)
     models = _models(learners)
     content, bought = _only(Content, learners), BoughtTogether()
     item_lists = ItemLists(
@@ -119,7 +116,9 @@ def _trainer(
         ListRenderer([learner.name for learner in learners], models.items),
         settings.k,
     )
-    return ItemTrainer(models, content, bought, LastSeen(), item_lists, errors)
+    shoppers = RecentShoppers(CONTEXT_ITEMS, [bought])
+    errors = ProcessingErrors("learn")  # its counts are public under this name
+    return ItemTrainer(models, content, bought, LastSeen(), item_lists, shoppers, errors)
 
 
 def _models(learners: Sequence[CandidateLearner]) -> ItemModels:
@@ -136,12 +135,12 @@ def _only(kind: type[L], learners: Sequence[CandidateLearner]) -> L:
 
 
 def _learners(
-    covisitation: Covisitation,
-    others: Sequence[CandidateLearner] | None,
-    content: Content,
-    popularity: Popularity,
+    settings: Lists, others: Sequence[CandidateLearner] | None
 ) -> tuple[CandidateLearner, ...]:
     """All learners; by default one of each that is registered."""
+    covisitation = Covisitation(half_life_ms=round(settings.covisitation_half_life_days * DAY_MS))
+    content = Content()
+    popularity = Popularity(half_life_ms=round(settings.popularity_half_life_hours * HOUR_MS))
     named = (covisitation.name, content.name, popularity.name)
     if others is None:
         others = [create() for name, create in LEARNERS.items() if name not in named]

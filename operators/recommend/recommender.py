@@ -1,10 +1,10 @@
 """Learns batches of events and makes the lists of shoppers: the order in which the parts work.
 
-Items are learned by the `ItemTrainer`; lists are made by a replica of what it learned.
+Items are learned by an `ItemTrainer`; lists are made by a replica of what it learned.
 
-Ids are strings outside and rows inside; this file is the border. The order of the calls in `learn` is a
-contract: the comments give the reasons, and tests/operators/recommend/test_learning_order.py fails when
-two of them are swapped.
+Ids are strings outside and rows inside; this file is the border. A batch is evaluated, then written over
+the replica, then learned: tests/operators/recommend/test_learning_order.py fails when two of them are
+swapped.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from operators.recommend.components import RecommenderComponents
     from operators.recommend.exploration import ExplorationSlots
     from operators.recommend.feedback_events import FeedbackEvents
+    from operators.recommend.items.models import ModelChanges
     from operators.recommend.rendering import RankedLists
     from state import config_lists
+    from state.arrays import Rows
     from state.interactions import EventColumns
 
 
@@ -36,7 +38,6 @@ class Recommender:
         self.components = components or build_components()
         self.shoppers = self.components.shoppers
         self.items = self.components.items
-        self.trainer = self.components.trainer
 
     @classmethod
     def from_config(cls, lists: config_lists.Lists) -> Self:
@@ -46,7 +47,7 @@ class Recommender:
     def observe_feedback(self, feedback: FeedbackEvents) -> None:
         """Learn what shoppers did with lists, and what they put back or returned.
 
-        Call it before `learn` with the same batch: feedback counts for items as they were known before
+        Call it before all else of the same batch: feedback counts for items as they were known before
         the batch, and a view in the batch counts as a click in a list only if its impression is known.
         """
         if len(feedback.item):
@@ -59,28 +60,38 @@ class Recommender:
                 returned = feedback.of_kind(NEGATIVE)
                 parts.rules.already_bought.pairs.remove(returned.shopper, returned.item)
 
-    def learn(self, events: EventColumns) -> Interactions | None:
-        """Evaluate the learners on a batch, then learn it. None if it has no clicks."""
-        batch = self.to_interactions(events)
-        self.trainer.train(batch, events.changed_items, events.cards)
-        changes = self.trainer.models.take_changes()
+    def write_replica(self, changes: ModelChanges | None) -> None:
+        """Write changes of the trained models of items over the replica."""
+        if changes is not None:
+            self.components.replica.write(changes)
+
+    def evaluate(self, events: EventColumns, item: Rows, context: Rows) -> Interactions:
+        """Evaluate the learners on a batch, which joins the sessions. Returns the batch as rows.
+
+        Call it before the changes of the batch are written over the replica: learners are evaluated by
+        what was known before the batch. `item` and `context` are what the trainer of items gave.
+        """
+        shopper = self.shoppers.get_or_add_many(events.shoppers)
+        at_ms = np.asarray(events.at_ms, np.int64)
+        batch = Interactions(
+            shopper,
+            item,
+            np.asarray(events.kinds, np.int8),
+            np.asarray(events.weights, np.float32),
+            at_ms,
+            context,
+        )
         if len(batch):
-            self._evaluate(batch)
-        self.components.replica.write(changes)
-        if not len(batch):
-            return None
-        self._learn_shoppers(events, batch)
+            parts = self.components
+            parts.session_contexts.store(shopper, item, at_ms, context)
+            with parts.errors.isolate("blend"):
+                parts.blend.update_weights(batch, parts.generators.candidate_lists)
         return batch
 
-    def _evaluate(self, batch: Interactions) -> None:
-        """Evaluate the learners. Before the changes of the batch are written over the replica, and
-        before the learners here learn: by what was known before the batch."""
-        parts = self.components
-        with parts.errors.isolate("blend"):
-            parts.blend.update_weights(batch, parts.generators.candidate_lists)
-
-    def _learn_shoppers(self, events: EventColumns, batch: Interactions) -> None:
-        """Learn what is kept of shoppers, and what is counted by scope."""
+    def learn_batch(self, events: EventColumns, batch: Interactions) -> None:
+        """Learn what is kept of shoppers, and what is counted by scope, after `evaluate`."""
+        if not len(batch):
+            return
         parts, isolate = self.components, self.components.errors.isolate
         for learner in parts.shopper_learners:
             with isolate(learner.name):
@@ -171,19 +182,4 @@ class Recommender:
         learner = parts.blend.contributions(requests.context, candidates, sampled, item)
         parts.online_evaluation.store_list(
             requests.shopper[sampled], item[sampled], learner, at_ms[sampled]
-        )
-
-    def to_interactions(self, events: EventColumns) -> Interactions:
-        """Rows of a batch; new shoppers and items get one. Its items join the sessions."""
-        shopper = self.shoppers.get_or_add_many(events.shoppers)
-        item = self.trainer.items.get_or_add_many(events.items)
-        at_ms = np.asarray(events.at_ms, np.int64)
-        session_start_ms = np.asarray(events.session_start_ms, np.int64)
-        return Interactions(
-            shopper,
-            item,
-            np.asarray(events.kinds, np.int8),
-            np.asarray(events.weights, np.float32),
-            at_ms,
-            self.components.session_contexts.append(shopper, item, at_ms, session_start_ms),
         )

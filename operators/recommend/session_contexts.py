@@ -77,6 +77,17 @@ class SessionContexts(TableState):
         context[order] = in_order
         return context
 
+    def store(self, shopper: Rows, item: Rows, at_ms: Times, context: Rows) -> None:
+        """Add a batch of which `append` of equal contexts gave the context of each event."""
+        if not len(shopper):
+            return
+        self._ensure_rows(int(shopper.max()) + 1)
+        # Of several events of a shopper the last one is kept.
+        self.recent[shopper, 0] = item
+        self.recent[shopper, 1:] = context[:, :-1]
+        np.maximum.at(self.last_ms, shopper, at_ms)
+        self._dirty_rows.mark(shopper)
+
     def lookup(self, shopper: Rows) -> Rows:
         """The contexts of shoppers, int32[n, length]; empty for NO_ROW and unknown rows."""
         if not self.rows:

@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import orjson
 
-from operators.tables.array_ops import grow
 from state import keys
 from state.arrays import NO_ROW
-from state.interactions import RowIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from operators.catalogue.item_cards import ItemCards
     from operators.recommend.recommender import Recommender
     from operators.segments.membership_index import MembershipIndex
     from state.arrays import Rows
@@ -41,10 +38,6 @@ of items."""
 LIFTS_MAX = 10
 
 
-ITEMS_PER_BATCH = 1024
-"""Items whose categories are looked up again in one call, all of them in turn."""
-
-
 class ViewCounts(NamedTuple):
     """The number of shoppers who viewed anything, and of viewers of each category and item, by
     row."""
@@ -55,27 +48,22 @@ class ViewCounts(NamedTuple):
 
 
 class SegmentLifts:
-    """The sample of all shoppers of this round, the next segment, and the items' categories. Not
-    stored."""
+    """The sample of all shoppers of this round, and the next segment. Not stored."""
 
     def __init__(self) -> None:
         self._all_shoppers = ViewCounts(0, np.zeros(0, np.int64), np.zeros(0, np.int64))
-        self._next_segment = self._next_item = 0
-        self._categories = RowIndex()
-        self._category: Rows = np.empty(0, np.int32)
+        self._next_segment = 0
 
     def writes(
         self,
         memberships: MembershipIndex,
         recommender: Recommender,
-        cards: ItemCards,
         now_ms: int,
         *,
         last: bool,
     ) -> list[Write]:
         """Return the lifts of one segment, with `last` of all."""
         ids = memberships.registry.ids
-        self._refresh_categories(recommender.items.ids, cards, None if last else ITEMS_PER_BATCH)
         if last or self._next_segment >= len(ids):
             self._next_segment = 0
         if not self._next_segment:
@@ -97,7 +85,7 @@ class SegmentLifts:
             )
             document: dict[str, object] = {"at": now_ms}
             for kind, names in (
-                ("categories", self._categories.ids),
+                ("categories", recommender.components.item_features.categories.ids),
                 ("items", recommender.items.ids),
             ):
                 counts, overall = getattr(own, kind), getattr(everyone, kind)
@@ -107,30 +95,15 @@ class SegmentLifts:
             writes.append(("SET", keys.lifts_key(ids[segment]), orjson.dumps(document).decode()))
         return writes
 
-    def _refresh_categories(
-        self, items: Sequence[str], cards: ItemCards, limit: int | None
-    ) -> None:
-        """Look up the categories of some items, or of all."""
-        self._category = grow(self._category, len(items), NO_ROW)
-        begin = 0 if limit is None or self._next_item >= len(items) else self._next_item
-        end = len(items) if limit is None else min(begin + limit, len(items))
-        found_cards = [cards.by_id.get(item) for item in items[begin:end]]
-        self._category[begin:end] = [
-            self._categories.get_or_add("/".join(card.category))
-            if card and card.category
-            else NO_ROW
-            for card in found_cards
-        ]
-        self._next_item = end
-
     def _count_views(self, rows: Rows, recommender: Recommender) -> ViewCounts:
         """Count the viewers of categories and items among the shoppers of rows."""
         recent = recommender.components.session_contexts.lookup(rows)
         recent = recent[recent[:, 0] != NO_ROW]
-        category = np.where(recent != NO_ROW, self._category[recent], NO_ROW)
+        features = recommender.components.item_features
+        category = np.where(recent != NO_ROW, features.category[recent], NO_ROW)
         return ViewCounts(
             len(recent),
-            _count_shoppers(category, len(self._categories.ids)),
+            _count_shoppers(category, len(features.categories.ids)),
             _count_shoppers(recent, len(recommender.items.ids)),
         )
 

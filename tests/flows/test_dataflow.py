@@ -89,7 +89,10 @@ def test_stored_names_never_change() -> None:
         "personalize.visit_users",
         "personalize.features_of",
         "personalize.train_clusters",
+        "personalize.interactions_of",
+        "personalize.train_items",
         "personalize.together",
+        "personalize.trained",
         "personalize.models",
         "personalize.to_personalize",
         "personalize.learn",
@@ -155,8 +158,8 @@ def test_the_final_item_lists_do_not_depend_on_the_number_rewritten_per_batch(
     monkeypatch: pytest.MonkeyPatch,
     most: int,
 ) -> None:
-    monkeypatch.setattr("operators.personalize.aggregation.ITEM_LISTS_MIN", most)
-    monkeypatch.setattr("operators.personalize.aggregation.EVENTS_PER_ITEM_LIST", 1_000_000)
+    monkeypatch.setattr("operators.personalize.training.items.ITEM_LISTS_MIN", most)
+    monkeypatch.setattr("operators.personalize.training.items.EVENTS_PER_ITEM_LIST", 1_000_000)
     assert item_lists(run_flow(SHOP, redis_url, tmp_path)) == item_lists(whole)
 
 

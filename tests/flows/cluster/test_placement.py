@@ -18,7 +18,8 @@ from flows.cluster.placement import worker_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-KEYS = ("all", "0", "7", "63", "a key of more than eight bytes", "ключ", steps.CLUSTERS_KEY)
+TRAINERS = (steps.CLUSTERS_KEY, steps.ITEMS_KEY)
+KEYS = ("all", "0", "7", "63", "a key of more than eight bytes", "ключ", *TRAINERS)
 
 
 class Pass(StatefulBatchLogic[int, int, None]):
@@ -66,4 +67,5 @@ def test_the_worker_of_a_key_is_that_of_bytewax() -> None:
 
 def test_training_is_on_other_workers_than_personalization_where_there_are_enough() -> None:
     for workers in (3, 4, 6, 12):
-        assert worker_of(steps.CLUSTERS_KEY, workers) != worker_of(steps.SINGLE_KEY, workers)
+        used = {worker_of(key, workers) for key in (steps.SINGLE_KEY, *TRAINERS)}
+        assert len(used) == 3, workers

@@ -28,7 +28,7 @@ from flows.recovery.store_files import PARTITIONS
 from state.config_loader import load
 from state.errors import RecoveryError
 from state.journal_files import list_journals
-from state.snapshots import ClustersState
+from state.snapshots import ClustersState, ItemsState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +100,14 @@ def test_heirs_get_their_state_and_the_old_one_is_backed_up(old: Path) -> None:
     assert clusters.definitions == learned.defined != {}
     assert sum(clusters.accepted.values()) > 1000
     assert len(clusters.clusters["recent"].to_array()) > 256
+    items = after.states[steps.stored_id(steps.TRAIN_ITEMS), steps.ITEMS_KEY]
+    assert isinstance(items, ItemsState)
+    assert len(items.ids["items"]) == len(items.cards) == 40
+    assert len(items.ids["shoppers"]) == len(items.arrays["contexts/last_ms"].to_array()) > 0
+    parts = {name.partition("/")[0] for name in items.arrays}
+    assert parts >= {"covisitation", "factors", "content", "popularity", "bought", "seen"}
+    assert parts.isdisjoint({"session_knn", "blend", "pending", "had", "against"})
+    assert items.newest_ms == learned.now_ms
     backup = latest_backup(folder)
     assert backup is not None
     assert (
@@ -126,6 +134,7 @@ def test_an_interrupted_migration_begins_again(old: Path, written: bool) -> None
     assert not (folder / migration.BEGUN_FILE).exists()
     states = checkpoint_reader.read_checkpoint(folder / "store", shards=64).states
     assert (steps.stored_id(steps.TRAIN_CLUSTERS), steps.CLUSTERS_KEY) in states
+    assert (steps.stored_id(steps.TRAIN_ITEMS), steps.ITEMS_KEY) in states
     assert states.keys() > checkpoint.states.keys()
 
 

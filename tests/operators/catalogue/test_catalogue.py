@@ -129,9 +129,7 @@ def test_no_mixture_of_catalogue_and_shopper_events_ends_the_learning(
     stream: list[list[Event]], state: config.State
 ) -> None:
     held, learning = redis_after(stream, ruled(state=state))
-    gone = {
-        name for name, card in learning.state.item_cards.by_id.items() if card.available is False
-    }
+    gone = {name for name, card in learning.items.cards.by_id.items() if card.available is False}
     lists = {key: orjson.loads(text)["items"] for key, text in held.items() if ":top:" in key}
     for key, entries in lists.items():
         shown = [item for item, _, _ in entries]

@@ -18,7 +18,7 @@ import pytest
 from flows.commands.evaluate import main
 from operators.evaluation.competitors import BLEND, OTHER_CONFIGURATION
 from operators.evaluation.product_recommender import ProductRecommender
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state import config_lists
 from state.events import Event, Item, Reco
 from state.interactions import VIEW, EventColumns
@@ -48,7 +48,9 @@ def log_of(seed: int) -> list[Event]:
     """Visits of two looks and a list; who clicks in the list does nothing more."""
     draw, log = random.Random(seed), list[Event]()
     exploration = config_lists.Exploration(share=SHARE, position=PLACE, seed=seed)
-    recommender = Recommender.from_config(config_lists.Lists(k=K, exploration=exploration))
+    recommender = StandaloneRecommender.from_config(
+        config_lists.Lists(k=K, exploration=exploration)
+    )
     for visit in range(VISITS):
         looks = []
         for n in range(SHOPPERS):

@@ -11,7 +11,7 @@ from operators.evaluation.held_out import split
 from operators.evaluation.prequential import prequential
 from operators.evaluation.product_recommender import ProductRecommender
 from operators.evaluation.sessions import SessionTracker
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state import config_lists
 from state.arrays import NO_ROW
 from state.interactions import VIEW, EventColumns
@@ -32,7 +32,7 @@ START_MS = {click.shopper: click.at_ms for click in reversed(RAW)}
 
 def product_that_learned(clicks: ClickStream) -> ProductRecommender:
     product, sessions = (
-        ProductRecommender(Recommender.from_config(config_lists.Lists(k=5)), clicks),
+        ProductRecommender(StandaloneRecommender.from_config(config_lists.Lists(k=5)), clicks),
         SessionTracker(gap_ms=None),
     )
     for click in clicks:
@@ -42,8 +42,8 @@ def product_that_learned(clicks: ClickStream) -> ProductRecommender:
     return product
 
 
-def recommender_that_learned(raw: list[RawClick]) -> Recommender:
-    recommender = Recommender.from_config(config_lists.Lists(k=5))
+def recommender_that_learned(raw: list[RawClick]) -> StandaloneRecommender:
+    recommender = StandaloneRecommender.from_config(config_lists.Lists(k=5))
     recommender.learn(
         EventColumns(
             shoppers=[click.shopper for click in raw],
@@ -100,7 +100,7 @@ def test_both_protocols_score_every_learner_on_every_case() -> None:
     clicks = collect(RAW)
     live = prequential(
         clicks,
-        [ProductRecommender(Recommender.from_config(config_lists.Lists(k=5)), clicks)],
+        [ProductRecommender(StandaloneRecommender.from_config(config_lists.Lists(k=5)), clicks)],
         ProtocolOptions(k=5, known=True),
     )
     assert {len(ranks) for ranks in live.ranks.values()} == {len(RAW) - len(VISITS)}
@@ -108,7 +108,7 @@ def test_both_protocols_score_every_learner_on_every_case() -> None:
     fixed = split(
         clicks,
         cases,
-        [ProductRecommender(Recommender.from_config(config_lists.Lists(k=5)), clicks)],
+        [ProductRecommender(StandaloneRecommender.from_config(config_lists.Lists(k=5)), clicks)],
         ProtocolOptions(k=5),
     )
     assert {len(ranks) for ranks in fixed.ranks.values()} == {3}
@@ -117,9 +117,9 @@ def test_both_protocols_score_every_learner_on_every_case() -> None:
 def test_another_configuration_gives_its_blend_only() -> None:
     clicks = collect(RAW)
     rivals = [
-        ProductRecommender(Recommender.from_config(config_lists.Lists(k=5)), clicks),
+        ProductRecommender(StandaloneRecommender.from_config(config_lists.Lists(k=5)), clicks),
         ProductRecommender(
-            Recommender.from_config(config_lists.Lists(k=5)), clicks, blend_name="other"
+            StandaloneRecommender.from_config(config_lists.Lists(k=5)), clicks, blend_name="other"
         ),
     ]
     outcome = prequential(clicks, rivals, ProtocolOptions(k=5))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from operators.personalize.batch import Batch
+from operators.personalize.training.item_events import item_events_of
+from operators.personalize.training.items import ItemTraining
 from operators.recommend.items.models import ItemModels
 from operators.recommend.items.trainer import ItemTrainer
 from operators.segments.changes import OrphanedChanges, changes_in
@@ -104,9 +106,10 @@ def test_1_batches_are_coalesced_before_anything_reads_their_shoppers() -> None:
     by_batch: dict[int, list[Any]] = {}
     for part in parts:
         by_batch.setdefault(part.batch.number, []).extend(part.outputs)
-    batch = Batch.from_outputs(list(by_batch.values()))
+    items = ItemTraining(flow_settings()).process_batch([item_events_of(part) for part in parts])
+    batch = Batch.from_outputs(list(by_batch.values()), items)
     assert {row.shopper for row in batch.active} == {"u"}
-    assert [entry.shopper for entry in batch.interactions] == ["u"]
+    assert batch.items.events.shoppers == ["u"]
 
 
 def test_2_a_crashed_run_is_compensated_before_shoppers_are_removed() -> None:
@@ -199,8 +202,7 @@ def test_8_lists_are_evaluated_by_the_replica_before_it_has_what_was_trained(
 ) -> None:
     calls: list[str] = []
     step = Personalization(flow_settings())
-    components = step.state.recommender.components
-    trainer = components.trainer
+    components, trainer = step.state.recommender.components, step.items.trainer
 
     def recorded(owner: Any, name: str, label: str) -> None:
         real = getattr(owner, name)
@@ -217,7 +219,9 @@ def test_8_lists_are_evaluated_by_the_replica_before_it_has_what_was_trained(
     recorded(ItemModels, "write", "replica")
     recorded(components.shopper_learners[0], "learn_many", "learn")
     processed(step, Shards().parts(view(1, 0)))
-    assert calls == ["train", "items", "evaluate", "replica", "learn"]
+    assert calls == ["train", "items", "replica", "evaluate", "replica", "learn"], (
+        "whole at a start"
+    )
 
 
 def test_9_views_are_added_before_alerts_are_triggered() -> None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 METHODS = ("merge", "remove_shoppers", "remove_items")
 OF_OWNER = "remove_rows"
 """Tables that are a part's own: it calls this for the rows of whichever kind they are."""
-COMPOSITES = ("RecommenderComponents",)
+COMPOSITES = ("RecommenderComponents", "ItemTrainer")
 """Whose tables are those of the parts that it has."""
-BY_KIND = {"recent_views": "release", "item_cards": "remove"}
+BY_KIND = {"recent_views": "release"}
 """Parts of the state that an adapter of `operators.personalize.removal` reaches by another method."""
 
 
@@ -67,19 +67,19 @@ def overridden(part: object) -> set[str]:
 def test_no_part_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts are found by walking the state, not by a list."""
     step = step_after(4)
-    state = step.state
+    state, trainer = step.state, step.items.trainer
     # A replica is written over: it has no removals of its own.
     replicas = {id(part) for part in objects_in(state.recommender.components.replica)}
     expected = {
         id(part): type(part).__name__
-        for part in objects_in(state)
+        for part in (*objects_in(state), *objects_in(trainer))
         if (isinstance(part, KeepsNoRows) or hasattr(part, "remove_items"))
         and overridden(part) - {OF_OWNER}
         and id(part) not in replicas
     }
     assert len(expected) > 20
     reached: dict[int, set[str]] = {}
-    for kind in {type(part) for part in objects_in(state)}:
+    for kind in {type(part) for part in (*objects_in(state), *objects_in(trainer))}:
         for name in (*METHODS, *BY_KIND.values()):
             real = vars(kind).get(name)
             if not callable(real):
@@ -96,7 +96,9 @@ def test_no_part_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     state.assignment.remove(0, recommender.shoppers.ids[0], 1)  # as before every merge
     removal.merge(parts, 0, 1)
     removal.remove_shoppers(parts, recommender.shoppers, np.array([0], np.int32))
-    removal.remove_items(parts, recommender.trainer.items, np.array([0], np.int32))
+    removal.remove_items(parts, np.array([0], np.int32))
+    trainer.shoppers.remove([trainer.shoppers.index.ids[0]])
+    trainer.remove_items(np.array([0], np.int32))
     assert {owner for part, owner in expected.items() if part not in reached} == set()
     for name, method in BY_KIND.items():
         assert method in reached[id(getattr(state, name))]
@@ -104,19 +106,21 @@ def test_no_part_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_part_with_a_row_for_each_shopper_or_item_says_what_becomes_of_it() -> None:
     """Whatever is stored by rows of shoppers or items overrides a method of the protocol."""
-    state = step_after(8).state
+    step = step_after(8)
+    state, trainer = step.state, step.items.trainer
     shoppers, items = len(state.recommender.shoppers.ids), len(state.recommender.items.ids)
-    assert shoppers != items
+    recent = len(trainer.shoppers.index.ids)
+    assert shoppers != items != recent
     silent = {
         type(part).__name__
-        for part in objects_in(state)
+        for part in (*objects_in(state), *objects_in(trainer))
         if isinstance(part, Snapshottable)
         and not overridden(part)
         and type(part).__name__ not in COMPOSITES
         and not any(part is getattr(state, name) for name in BY_KIND)
         for table in part.tables()
         for column in table.columns.values()
-        if len(column) in (shoppers, items)
+        if len(column) in (shoppers, items, recent)
     }
     assert silent == set()
 

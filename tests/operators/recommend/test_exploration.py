@@ -12,7 +12,7 @@ from river import bandit, proba
 
 from operators.recommend.exploration import UNIFORM_SHARE
 from operators.recommend.feedback_events import CLICK, IMPRESSION, FeedbackEvents
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from operators.recommend.thompson import probability_of_best
 from state import config_lists, config_loader
 from state.errors import ConfigurationError
@@ -32,7 +32,7 @@ class Exploring(Shop):
         lists = config_lists.Lists(
             k=K, exploration=config_lists.Exploration(share=share, position=PLACE, seed=seed)
         )
-        self.recommender = Recommender.from_config(lists)
+        self.recommender = StandaloneRecommender.from_config(lists)
         self.click(*((f"v{n // 4}", f"i{(n // 4 * 7 + n % 4 * n) % 30}") for n in range(400)))
 
     def served(self, shopper: str = "v7", after_ms: int = 1) -> dict[str, Any]:

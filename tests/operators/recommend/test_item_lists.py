@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from operators.personalize.aggregation import ITEM_LISTS_MIN
+from operators.personalize.training.items import ITEM_LISTS_MIN
 from state import keys
 from state.events import Item
 from tests.operators.personalize.test_step import batches

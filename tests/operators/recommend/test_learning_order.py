@@ -12,7 +12,7 @@ import numpy as np
 from operators.recommend.candidates.content import NEW_ITEM_WEIGHT
 from operators.recommend.candidates.item_attributes import CATEGORY
 from operators.recommend.feedback_events import IMPRESSION, FeedbackEvents
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state.events import Item, Reco
 from state.interactions import VIEW, EventColumns, ItemCard
 from tests.operators.personalize.test_step import batches
@@ -47,7 +47,7 @@ def views(
 
 
 def test_learners_are_evaluated_before_they_learn_a_batch() -> None:
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     blend = recommender.components.blend
     recommender.learn(views(DAY_VIEWS))
     assert round(blend.evaluated) == 4
@@ -66,7 +66,7 @@ def test_learners_are_evaluated_before_they_learn_a_batch() -> None:
 
 def test_a_published_list_is_evaluated_by_the_candidates_of_its_time() -> None:
     """The batch holds many views of a new item, which no learner could know."""
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     recommender.learn(views(DAY_VIEWS))
     recommender.recommend(["ann"], NOW_MS + 10)
     recommender.learn(views([("ann", "new"), *[(f"w{n}", "new") for n in range(30)]], NOW_MS + 20))
@@ -75,7 +75,7 @@ def test_a_published_list_is_evaluated_by_the_candidates_of_its_time() -> None:
 
 
 def test_the_cards_of_a_batch_are_learned_after_its_views() -> None:
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     content = recommender.trainer.content
     card = {"mug": ItemCard(NOW_MS, None, ("kitchen",), None, None)}
     recommender.learn(views([("ann", "mug")], cards=card))
@@ -88,7 +88,7 @@ def test_the_cards_of_a_batch_are_learned_after_its_views() -> None:
 
 
 def test_a_view_after_an_impression_of_the_same_batch_is_a_click() -> None:
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     recommender.learn(views(DAY_VIEWS))
     ann, mug = (
         rows.get_or_add_many([name])

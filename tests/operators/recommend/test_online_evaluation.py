@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from operators.recommend.online_evaluation import LIST_TTL_S
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from operators.synthetic.traffic import generate_events as synthetic
 from state import config_lists, keys
 from state.config_lists import Served
@@ -28,8 +28,8 @@ ALL = Served(share=1.0, half_life_hours=HALF_LIFE_HOURS)
 Row = tuple[str, str, int]
 
 
-def shop(served: Served = ALL) -> Recommender:
-    return Recommender.from_config(config_lists.Lists(k=3, served=served))
+def shop(served: Served = ALL) -> StandaloneRecommender:
+    return StandaloneRecommender.from_config(config_lists.Lists(k=3, served=served))
 
 
 def clicks(rows: Sequence[Row], kind: int = VIEW) -> EventColumns:
@@ -42,7 +42,7 @@ def clicks(rows: Sequence[Row], kind: int = VIEW) -> EventColumns:
     )
 
 
-def step(recommender: Recommender, *rows: Row, kind: int = VIEW) -> list[list[str]]:
+def step(recommender: StandaloneRecommender, *rows: Row, kind: int = VIEW) -> list[list[str]]:
     """A batch as the flow takes it; the lists written to its shoppers, by the order of their names."""
     seen = recommender.learn(clicks(rows, kind))
     assert seen is not None
@@ -52,7 +52,7 @@ def step(recommender: Recommender, *rows: Row, kind: int = VIEW) -> list[list[st
     return [[item for item, _, _ in entries] for entries in ranked.entries()]
 
 
-def judged(recommender: Recommender) -> tuple[int, int]:
+def judged(recommender: StandaloneRecommender) -> tuple[int, int]:
     grew = recommender.components.online_evaluation.take_deltas()
     return grew.lists, grew.hits
 

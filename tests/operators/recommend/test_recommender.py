@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from benchmarks.recommend import quality
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.recommender import Recommender
 from operators.recommend.session_contexts import SessionContexts
+from operators.recommend.standalone import StandaloneRecommender
 from state import config_lists
 from state.arrays import NO_ROW
 from state.interactions import PURCHASE, VIEW, EventColumns
@@ -23,6 +23,8 @@ from tests.shared import shared_data
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from operators.recommend.components import RecommenderComponents
+    from operators.recommend.items.trainer import ItemTrainer
     from state.arrays import Rows, Times
 
 NOW_MS = 1_700_000_000_000
@@ -45,9 +47,9 @@ def views(rows: Sequence[Row], *, kind: int = VIEW, category: str | None = None)
     )
 
 
-def shop(*, allow_repeats: bool = True) -> Recommender:
+def shop(*, allow_repeats: bool = True) -> StandaloneRecommender:
     """A shop of 30 items where visitors looked at each of them and then at the next two."""
-    recommender = Recommender.from_config(config_lists.Lists(allow_repeats=allow_repeats))
+    recommender = StandaloneRecommender.from_config(config_lists.Lists(allow_repeats=allow_repeats))
     rows = [
         (f"visitor{n}", f"item{(n + step) % 30}", n * 1000 + step)
         for n in range(30)
@@ -57,7 +59,7 @@ def shop(*, allow_repeats: bool = True) -> Recommender:
     return recommender
 
 
-def items_of(recommender: Recommender, shopper: str) -> list[str]:
+def items_of(recommender: StandaloneRecommender, shopper: str) -> list[str]:
     return [item for item, _, _ in recommender.rank([shopper], NOW_MS).entries()[0]]
 
 
@@ -153,7 +155,7 @@ def test_an_unknown_shopper_gets_popular_items_and_stays_unknown() -> None:
 
 
 def test_before_the_first_event_lists_are_empty() -> None:
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     assert recommender.rank(["ann"], NOW_MS).entries() == [[]]
     assert recommender.rank([], NOW_MS).entries() == []
     assert recommender.components.popular_lists.popular_list().entries() == [[]]
@@ -185,7 +187,7 @@ def test_items_of_the_session_are_listed_only_with_allow_repeats(
 
 
 def test_a_shop_with_few_items_gets_short_lists() -> None:
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     recommender.learn(views([("ann", "item1", 0), ("bob", "item2", 0)]))
     assert sorted(items_of(recommender, "ann")) == ["item1", "item2"]
 
@@ -215,6 +217,8 @@ def test_a_session_follows_a_login_and_ends_with_an_erasure() -> None:
     removals.merge(recommender, "nobody", "ann")
     assert items_of(recommender, "user")[0] == before[0] == "item4"
     nothing = [NO_ROW] * recommender.components.session_contexts.length
+    assert recommender.trainer.shoppers.index.get("user") != NO_ROW
+    assert {recommender.trainer.shoppers.index.get(name) for name in ("cookie", "ann")} == {NO_ROW}
     rows = [recommender.shoppers.get(name) for name in ("cookie", "ann")]
     assert recommender.components.session_contexts.lookup(np.array(rows, np.int32)).tolist() == [
         nothing,
@@ -230,7 +234,7 @@ def test_the_newer_context_of_two_merged_shoppers_stays() -> None:
 
 
 def test_changed_item_lists_and_scopes_are_taken_once() -> None:
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     recommender.learn(views([("ann", "mug", 0), ("ann", "cup", 1)], category="kitchen"))
     recommender.learn(views([("bob", "pot", 0), ("bob", "pan", 1)], kind=PURCHASE))
     items, similar = recommender.trainer.item_lists.take_changed_similar(NOW_MS)
@@ -254,29 +258,43 @@ def test_changed_item_lists_and_scopes_are_taken_once() -> None:
     assert recommender.components.popular_lists.take_changed_scopes()[0] == []
 
 
-def ids_of(recommender: Recommender) -> dict[str, list[str]]:
-    return {name: row_index.ids for name, row_index in recommender.components.row_indexes().items()}
+def parts_of(
+    recommender: StandaloneRecommender,
+) -> tuple[RecommenderComponents | ItemTrainer, RecommenderComponents | ItemTrainer]:
+    return recommender.components, recommender.trainer
+
+
+def ids_of(part: RecommenderComponents | ItemTrainer) -> dict[str, list[str]]:
+    return {name: row_index.ids for name, row_index in part.row_indexes().items()}
+
+
+def restore(recommender: StandaloneRecommender, restored: StandaloneRecommender) -> None:
+    for part, empty in zip(parts_of(recommender), parts_of(restored), strict=True):
+        empty.restore(part.arrays())
+        empty.restore_ids(ids_of(part))
+    restored.trainer.restore_cards({})
+    restored.update_replica()
 
 
 def test_a_restored_recommender_goes_on_bit_for_bit() -> None:
-    recommender, restored = shop(), Recommender()
+    recommender, restored = shop(), StandaloneRecommender()
     recommender.rank(["visitor1", "visitor2"], NOW_MS)
-    restored.components.restore(recommender.components.arrays())
-    restored.components.restore_ids(ids_of(recommender))
+    restore(recommender, restored)
     more = views([("visitor1", "item7", 90), ("new", "new item", 91), ("visitor2", "item1", 92)])
     shoppers = ["visitor1", "visitor2", "new", "nobody"]
     for one in (recommender, restored):
         one.learn(more)
     assert restored.rank(shoppers, NOW_MS).entries() == recommender.rank(shoppers, NOW_MS).entries()
-    assert ids_of(restored) == ids_of(recommender)
-    kept, again = recommender.components.arrays(), restored.components.arrays()
-    assert kept.keys() == again.keys()
-    assert all(array.tobytes() == again[name].tobytes() for name, array in kept.items())
+    for part, other in zip(parts_of(recommender), parts_of(restored), strict=True):
+        assert ids_of(other) == ids_of(part)
+        kept, again = part.arrays(), other.arrays()
+        assert kept.keys() == again.keys()
+        assert all(array.tobytes() == again[name].tobytes() for name, array in kept.items())
 
 
 @pytest.mark.slow
 def test_next_clicks_of_a_real_shop_are_in_the_lists_before_them() -> None:
-    figures = quality(shared_data("yoochoose_week"), Recommender())
+    figures = quality(shared_data("yoochoose_week"), StandaloneRecommender())
     hit_rate, reciprocal_rank, cases = figures["blend"]
     assert cases == 10_152
     assert hit_rate >= 0.69
@@ -285,7 +303,7 @@ def test_next_clicks_of_a_real_shop_are_in_the_lists_before_them() -> None:
 
 
 def test_a_list_as_json_is_what_any_encoder_would_make_of_its_entries() -> None:
-    recommender = Recommender.from_config(config_lists.Lists(k=5))
+    recommender = StandaloneRecommender.from_config(config_lists.Lists(k=5))
     odd = ['quo"te', "back\\slash", "emoji \U0001f6d2", "{a:b}%", "plain"]
     n = len(odd)
     recommender.learn(
@@ -302,16 +320,18 @@ def test_a_list_as_json_is_what_any_encoder_would_make_of_its_entries() -> None:
 
 
 def test_a_snapshot_without_a_new_learner_is_restored() -> None:
-    recommender = shop()
-    former = {
-        name: array
-        for name, array in recommender.components.arrays().items()
-        if not name.startswith(("session_knn/", "again/", "blend/"))
-    }
-    former |= {"blend/hits": np.ones(3), "blend/standing": np.zeros((4096, 3, 20), np.int32)}
-    restored = Recommender()
-    restored.components.restore(former)
-    restored.components.restore_ids(ids_of(recommender))
+    recommender, restored = shop(), StandaloneRecommender()
+    for part, empty in zip(parts_of(recommender), parts_of(restored), strict=True):
+        former = {
+            name: array
+            for name, array in part.arrays().items()
+            if not name.startswith(("session_knn/", "again/", "blend/"))
+        }
+        former |= {"blend/hits": np.ones(3), "blend/standing": np.zeros((4096, 3, 20), np.int32)}
+        empty.restore(former)
+        empty.restore_ids(ids_of(part))
+    restored.trainer.restore_cards({})
+    restored.update_replica()
     apart = restored.rank_per_learner(["visitor3"], NOW_MS)
     assert apart["session_knn"].entries() == [[]] != apart["blend"].entries()
     restored.learn(views([("ann", "item3", 0)]))

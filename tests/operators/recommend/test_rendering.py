@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from serving.explain import LEARNER_TEXTS, describe_reason
 from serving.reader import ListEntry
 from state import config_lists
@@ -39,7 +39,7 @@ class RuledShop(Shop):
     def __init__(self, rules: config_lists.ListRules, share: float) -> None:
         super().__init__(K)
         exploration = config_lists.Exploration(share=share, position=PLACE)
-        self.recommender = Recommender.from_config(
+        self.recommender = StandaloneRecommender.from_config(
             config_lists.Lists(k=K, rules=rules, exploration=exploration)
         )
         self.update_cards(

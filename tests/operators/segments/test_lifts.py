@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from operators.catalogue.item_cards import ItemCards
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from operators.segments.lifts import SegmentLifts
 from operators.segments.membership_index import MembershipIndex
 from state import keys
-from state.entries import ItemUpdate
-from state.events import Item
-from state.interactions import VIEW, EventColumns
+from state.interactions import VIEW, EventColumns, ItemCard
 
 if TYPE_CHECKING:
     from state.messages import Write
@@ -27,20 +24,28 @@ CATEGORY = {f"i{n}": ("home", "mugs") if n < 6 else ("shoes",) for n in range(12
 MEMBERS = 300
 
 
-def small_shop() -> tuple[MembershipIndex, Recommender, ItemCards, list[tuple[str, str]]]:
+def small_shop() -> tuple[MembershipIndex, StandaloneRecommender, list[tuple[str, str]]]:
     """Members of cluster-0 view mugs, those of cluster-1 shoes; there are no other shoppers."""
     dice = random.Random(5)
     looks = []
     for n in range(2 * MEMBERS):
         weights = [15] * 6 + [1] * 6 if n < MEMBERS else [1] * 6 + [5] * 6
         looks += [(f"s{n}", f"i{item}") for item in dice.choices(range(12), weights, k=4)]
-    recommender, cards, index = Recommender(), ItemCards(), MembershipIndex(CLUSTERS)
-    cards.update(ItemUpdate(1, Item(item, category), "") for item, category in CATEGORY.items())
+    recommender, index = StandaloneRecommender(), MembershipIndex(CLUSTERS)
     shoppers, items = zip(*looks, strict=True)
     n = len(looks)
     recommender.learn(
         EventColumns(
-            shoppers, items, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n
+            shoppers,
+            items,
+            [VIEW] * n,
+            [1.0] * n,
+            range(n),
+            [0] * n,
+            [None] * n,
+            [None] * n,
+            {item: ItemCard(1, category=category) for item, category in CATEGORY.items()},
+            [*CATEGORY],
         )
     )
     names = recommender.shoppers.ids
@@ -49,7 +54,7 @@ def small_shop() -> tuple[MembershipIndex, Recommender, ItemCards, list[tuple[st
     at_ms = np.ones(len(names), np.int64)
     index.mark_active(rows, [False] * len(names), at_ms)
     index.assign("cluster", names, rows, place, at_ms)
-    return index, recommender, cards, looks
+    return index, recommender, looks
 
 
 def told(writes: list[Write]) -> dict[str, Any]:
@@ -74,8 +79,8 @@ def naive(pairs: set[tuple[str, str]], members: set[str]) -> list[list[Any]]:
 
 
 def test_lifts_are_those_of_a_naive_count() -> None:
-    index, recommender, cards, looks = small_shop()
-    found = told(SegmentLifts().writes(index, recommender, cards, 7, last=True))
+    index, recommender, looks = small_shop()
+    found = told(SegmentLifts().writes(index, recommender, 7, last=True))
     items = set(looks)
     categories = {(who, "/".join(CATEGORY[item])) for who, item in looks}
     for place, sid in enumerate(CLUSTERS[:2]):
@@ -93,23 +98,23 @@ def test_lifts_are_those_of_a_naive_count() -> None:
 
 
 def test_one_segment_a_call_reaches_all_of_them() -> None:
-    index, recommender, cards, _ = small_shop()
+    index, recommender, _ = small_shop()
     lifts = SegmentLifts()
     found: dict[str, Any] = {}
     for _ in CLUSTERS:
-        one = told(lifts.writes(index, recommender, cards, 7, last=False))
+        one = told(lifts.writes(index, recommender, 7, last=False))
         assert len(one) == 1
         found |= one
-    assert found == told(SegmentLifts().writes(index, recommender, cards, 7, last=True))
+    assert found == told(SegmentLifts().writes(index, recommender, 7, last=True))
 
 
 def test_nothing_is_reported_of_what_few_view() -> None:
     """Nine members are too few, however different they are."""
-    index, recommender, cards, _ = small_shop()
+    index, recommender, _ = small_shop()
     names = [f"s{n}" for n in range(9)]
     rows = np.array([recommender.shoppers.get(name) for name in names], np.int32)
     index.assign("cluster", names, rows, np.full(9, 2, np.int16), np.ones(9, np.int64))
-    found = told(SegmentLifts().writes(index, recommender, cards, 7, last=True))
+    found = told(SegmentLifts().writes(index, recommender, 7, last=True))
     assert found[keys.lifts_key("cluster-2")] == {"at": 7, "categories": [], "items": []}
 
 
@@ -118,7 +123,7 @@ def test_nothing_is_reported_of_members_like_the_average() -> None:
     dice = random.Random(3)
     shoppers = [f"s{n}" for n in range(4000)]
     looks = [(who, f"i{int(dice.expovariate(0.006))}") for who in shoppers for _ in range(4)]
-    recommender, index, n = Recommender(), MembershipIndex(CLUSTERS), len(looks)
+    recommender, index, n = StandaloneRecommender(), MembershipIndex(CLUSTERS), len(looks)
     who, items = zip(*looks, strict=True)
     recommender.learn(
         EventColumns(who, items, [VIEW] * n, [1.0] * n, range(n), [0] * n, [None] * n, [None] * n)
@@ -126,9 +131,9 @@ def test_nothing_is_reported_of_members_like_the_average() -> None:
     rows = np.arange(len(shoppers), dtype=np.int32)
     place = np.array([dice.randrange(3) for _ in shoppers], np.int16)
     index.assign("cluster", shoppers, rows, place, np.ones(len(shoppers), np.int64))
-    found = told(SegmentLifts().writes(index, recommender, ItemCards(), 7, last=True))
+    found = told(SegmentLifts().writes(index, recommender, 7, last=True))
     assert [one["items"] for one in found.values()] == [[], [], []]
 
 
 def test_an_empty_shop_has_no_lifts() -> None:
-    assert SegmentLifts().writes(MembershipIndex(), Recommender(), ItemCards(), 7, last=True) == []
+    assert SegmentLifts().writes(MembershipIndex(), StandaloneRecommender(), 7, last=True) == []

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.personalize.batch import Batch
+from operators.personalize.training.items import ItemTraining
 from state.resp import pack_command
-from tests.streams import MINUTE_MS, Flow, arguments, event, streams, view
+from tests.operators.personalize.training.test_items import messages
+from tests.streams import MINUTE_MS, Flow, arguments, event, flow_settings, streams, view
 from tests.written import as_read
 
 if TYPE_CHECKING:
@@ -68,7 +70,9 @@ def test_live_batches_that_are_processed_at_once_write_what_each_changed() -> No
             [view(n, n * MINUTE_MS), *([event("cart_add", 9, n * MINUTE_MS)] if n == 1 else [])]
         )
     batches = [[output] for output in flow.visited if output.active]
-    (row,) = Batch.from_outputs(batches[1:]).active
+    items = ItemTraining(flow_settings())
+    nothing = [message for n in range(2) for message in items.process_batch(messages(n))]
+    (row,) = Batch.from_outputs(batches[1:], nothing).active
     command = arguments(pack_command(row.profile, row.argument_count))
     fields = dict(zip(command[2::2], command[3::2], strict=True))
     assert (fields["carts"], fields["events"], row.is_whole) == ("1", "4", False)

@@ -8,7 +8,7 @@ import pytest
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.groups import GroupIndex
 from operators.recommend.candidates.name_hashes import NameHashes
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state.arrays import NO_ROW
 from state.interactions import VIEW, EventColumns, Interactions, ItemCard, ListRequests
 
@@ -124,7 +124,7 @@ def test_names_are_similar_by_their_rare_words() -> None:
 
 def test_a_new_item_is_listed_at_once_for_a_new_shopper() -> None:
     """Nobody looked at the new mug yet, and Eve never came before."""
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     recommender.learn(views(*((f"ann{n}", f"mug{n % 15}") for n in range(300))))
     cards = {name: ItemCard(NOW_MS, None, MUG) for name in ("new", *(f"mug{n}" for n in range(15)))}
     recommender.learn(EventColumns([], [], [], [], [], [], [], [], cards, sorted(cards)))

@@ -7,7 +7,7 @@ import numpy as np
 from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.trending import Trending
 from operators.recommend.price_levels import price_bands
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state.arrays import NO_ROW
 from state.interactions import VIEW, EventColumns, Interactions, ItemCard
 from state.times import DAY_MS, HOUR_MS
@@ -87,7 +87,7 @@ def test_every_price_has_a_band_and_no_price_has_none() -> None:
 
 
 def test_popular_items_have_lists_by_country_and_price_band() -> None:
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     cards = {"mug": ItemCard(NOW_MS, None, (), None, 12.0)}
     times, none = [NOW_MS] * 2, [None] * 2
     recommender.learn(

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state.interactions import CART, PURCHASE, VIEW, EventColumns, ItemCard
 from tests import removals
 
@@ -44,7 +44,7 @@ batches = st.tuples(
 def test_the_replica_equals_the_models_after_every_batch(
     steps: list[tuple[list[tuple[str, str, int]], dict[str, ItemCard], set[str], int]],
 ) -> None:
-    recommender, at_ms = Recommender(), NOW_MS
+    recommender, at_ms = StandaloneRecommender(), NOW_MS
     trained, replica = recommender.trainer.models, recommender.components.replica
     for rows, changed, evicted, pause_ms in steps:
         at_ms += pause_ms
@@ -93,17 +93,15 @@ def assert_equal(trained: ItemModels, replica: ItemModels) -> None:
 
 
 def test_the_changes_of_a_batch_are_the_rows_that_it_changed() -> None:
-    recommender = Recommender()
+    recommender = StandaloneRecommender()
     many = [("ann", f"item{n}", VIEW) for n in range(8)]
     recommender.learn(columns(many, {}, NOW_MS))
     trained = recommender.trainer.models
     assert all(len(rows.rows) == 0 for rows in trained.take_changes().tables)
-    recommender.trainer.train(
-        recommender.to_interactions(columns([("bob", "item3", VIEW)], {}, NOW_MS + 10)), (), {}
-    )
+    changes = recommender.trainer.train(columns([("bob", "item3", VIEW)], {}, NOW_MS + 10)).changes
     changed = {
         type(table).__name__: rows.rows.tolist()
-        for table, rows in zip(trained.tables(), trained.take_changes().tables, strict=True)
+        for table, rows in zip(trained.tables(), changes.tables, strict=True)
     }
     assert changed["Popularity"] == changed["NegativeSampler"] == [3]
     assert changed["SessionFactors"] == changed["TopPartners"] == []

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.catalogue.item_cards import ItemCards
-from operators.recommend.recommender import Recommender
+from operators.recommend.standalone import StandaloneRecommender
 from state import config_lists
 from state.entries import ItemUpdate
 from state.events import Item
@@ -38,7 +38,7 @@ class Shop:
         **rules: Any,
     ) -> None:
         chosen = config_lists.ListRules(**{"already_bought": AT_ONCE} | rules)
-        self.recommender = Recommender.from_config(
+        self.recommender = StandaloneRecommender.from_config(
             config_lists.Lists(
                 k=k,
                 allow_repeats=allow_repeats,
