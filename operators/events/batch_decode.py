@@ -13,12 +13,12 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from operators.events.decode import NESTING_MAX, decode_fast
+from operators.events.sound_ids import is_sound_id, sound_ids
 from operators.events.validation import (
     CLOCK_SKEW_MS,
     EARLIEST_MS,
     ORDER_TYPES,
     TYPES_WITH_ITEMS,
-    normalize_id,
 )
 from state.events import MONEY_MAX, PROPS_BYTES_MAX, Event
 
@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 
     from state.limits import Limits
 
-REMEMBERED_IDS_MAX = 200_000
 _FLAT_BYTES_MAX = 2 * NESTING_MAX + 60
 """No event in so many bytes is nested too deep: its required fields alone take 60."""
 
 _decode = msgspec.json.Decoder(Event).decode
-_sound_ids: set[str] = set()
-"""Ids that `normalize_id` leaves as they are: most shoppers come again."""
 
 
 def decode_batch(
@@ -77,8 +74,8 @@ def _is_sound(event: Event, items_max: int) -> bool:
     user, anonymous, value = event.user_id, event.anonymous_id, event.value
     event_id, event_type, items = event.event_id, event.type, event.items
     if (
-        not (anonymous in _sound_ids or (anonymous is None and user is not None))
-        or not (user is None or user in _sound_ids)
+        not (anonymous in sound_ids or (anonymous is None and user is not None))
+        or not (user is None or user in sound_ids)
         or event.order_id is not None
         or event_type in ORDER_TYPES
         or not (value is None or 0 <= value <= MONEY_MAX)
@@ -97,9 +94,7 @@ def _decode_unusual(raw: bytes, now_ms: int, limits: Limits) -> Event | None:
     """As `decode_fast`; and remembers the ids, if they are sound."""
     event = decode_fast(raw, now_ms, limits)
     if event is not None:
-        if len(_sound_ids) >= REMEMBERED_IDS_MAX:
-            _sound_ids.clear()
         for name in (event.user_id, event.anonymous_id):
-            if name is not None and normalize_id(name) is name:
-                _sound_ids.add(name)
+            if name is not None:
+                is_sound_id(name)
     return event

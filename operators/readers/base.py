@@ -37,6 +37,17 @@ class RecordReader(Protocol):
         """
 
 
+class FastReader(Protocol):
+    """Reads a record of the usual shape of its format.
+
+    Promises: either the events that the reader of the format gives, before the checks that hold for all
+    formats, or an exception of any kind.
+    """
+
+    def __call__(self, raw: bytes, now_ms: int, received_ms: int) -> list[Event]:
+        """Read one record; the times are those of `RecordReader`."""
+
+
 class BatchDecoder(Protocol):
     """Decodes the good records among many: an event, or None for one that its reader has to read.
 

@@ -21,9 +21,9 @@ EMPTY_TEXTS = frozenset({"", "(not set)", "(none)", "(direct)", "$direct"})
 """Texts that stand for no value, as null does."""
 FLAG_TEXTS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
-_CATEGORY_SEPARATOR = re.compile(r"[/>]")
+CATEGORY_SEPARATOR = re.compile(r"[/>]")
 _ARRAY_INDEXES = re.compile(r"\[\d+\]")
-_REPLACEMENT_CHAR = "\ufffd"
+REPLACEMENT_CHAR = "\ufffd"
 """Is in a text whose bytes were damaged: an id with it could be several."""
 
 
@@ -126,7 +126,7 @@ class Fields:
             not is_person and isinstance(value, float) and value.is_integer()
         )
         text = value.strip() if isinstance(value, str) else format_number(value)
-        if text is None or not (isinstance(value, str) or is_whole) or _REPLACEMENT_CHAR in text:
+        if text is None or not (isinstance(value, str) or is_whole) or REPLACEMENT_CHAR in text:
             self.note_unreadable(name)
             return None
         return None if text in EMPTY_TEXTS else text
@@ -223,7 +223,7 @@ class Fields:
                 if text is None:
                     self.note_unreadable(name)
                 else:
-                    parts += (part.strip() for part in _CATEGORY_SEPARATOR.split(text))
+                    parts += (part.strip() for part in CATEGORY_SEPARATOR.split(text))
         return tuple(part for part in parts if part not in EMPTY_TEXTS)
 
     def time_ms(self, name: str) -> int | None:

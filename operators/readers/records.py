@@ -1,7 +1,8 @@
 """Readers of JSON records: one record in, an event or a dead letter for each event in it.
 
 A record is a line of a file or a Kafka record. An adapter is two functions: one splits a record
-into records of one event, the other makes the event of such a record.
+into records of one event, the other makes the event of such a record. It may have a fast twin
+(`operators/readers/fast/`).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from operators.events.decode import (
     dead_letter,
     decode,
     decode_fast,
+    nesting_violation,
     record_processing_error,
     stable_event_id,
     validate,
 )
+from operators.events.validation import normalize
 from operators.readers import penstock
 from operators.readers.common_fields import AdapterContext
 from operators.readers.fields import Fields
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from operators.events.violations import Violation
-    from operators.readers.base import LogReader, RecordReader
+    from operators.readers.base import FastReader, LogReader, RecordReader
     from state.events import Event
 
 _FILE_PARTITION = "0"
@@ -53,7 +56,9 @@ class RecordAdapter:
         format_name: str,
         split: Callable[[dict[str, Any]], list[Any]],
         to_event: Callable[[Fields, AdapterContext], Event],
+        read_usual: FastReader | None = None,
     ) -> None:
+        self._read_usual = read_usual
         self._format_name = format_name
         self._split = split
         self._to_event = to_event
@@ -68,6 +73,8 @@ class RecordAdapter:
         limits: Limits = DEFAULT,
     ) -> list[Event | DeadLetter]:
         """Read one record."""
+        if (events := self._try_fast(raw, now_ms, received_ms, limits)) is not None:
+            return events
         try:
             parts = self._split(parse_record(raw, limits))
         except Exception as error:
@@ -85,6 +92,26 @@ class RecordAdapter:
                 result = dead_letter(part_raw, [_violation(error)], position)
             results.append(result)
         return results
+
+    def _try_fast(
+        self, raw: bytes, now_ms: int, received_ms: int, limits: Limits
+    ) -> list[Event | DeadLetter] | None:
+        """The events of a record of the usual shape that break no rule, else None. Hot."""
+        if self._read_usual is None or len(raw) > limits.event_bytes_max:
+            return None
+        try:
+            if not raw.isascii():
+                raw.decode()
+            if nesting_violation(raw) is not None:
+                return None
+            events: list[Event | DeadLetter] = []
+            for event in self._read_usual(raw, now_ms, received_ms):
+                if len(event.items) > limits.event_items_max or not normalize(event, now_ms):
+                    return None
+                events.append(event)
+        except Exception:  # whatever it is, the adapter finds out what to say of it
+            return None
+        return events
 
     def _read_part(self, part: object, context: AdapterContext) -> Event:
         """The event of a record of one event, with the names of what could not be read."""

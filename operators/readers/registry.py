@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from operators.events.batch_decode import decode_batch
 from operators.readers import ga4, online_retail, rees46, retailrocket, segment, snowplow, yoochoose
+from operators.readers.fast import bigquery
+from operators.readers.fast import ga4 as fast_ga4
+from operators.readers.fast import segment as fast_segment
+from operators.readers.fast import snowplow as fast_snowplow
 from operators.readers.records import (
     RecordAdapter,
     line_reader,
@@ -36,10 +40,14 @@ class FormatTable(dict[str, Any]):
 RECORD_READERS: dict[str, RecordReader] = FormatTable(
     {
         "penstock": read_canonical,
-        "segment": RecordAdapter("segment", segment.split, segment.to_event),
-        "ga4": RecordAdapter("ga4", ga4.split, ga4.to_event),
-        "ga4-bigquery": RecordAdapter("ga4-bigquery", ga4.split_row, ga4.row_to_event),
-        "snowplow": RecordAdapter("snowplow", snowplow.split, snowplow.to_event),
+        "segment": RecordAdapter("segment", segment.split, segment.to_event, fast_segment.read),
+        "ga4": RecordAdapter("ga4", ga4.split, ga4.to_event, fast_ga4.read),
+        "ga4-bigquery": RecordAdapter(
+            "ga4-bigquery", ga4.split_row, ga4.row_to_event, bigquery.read
+        ),
+        "snowplow": RecordAdapter(
+            "snowplow", snowplow.split, snowplow.to_event, fast_snowplow.read
+        ),
     }
 )
 """Formats of JSON records, in files and in Kafka."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.events import batch_decode
+from operators.events import sound_ids
 from operators.events.batch_decode import decode_batch
 from operators.events.decode import decode_fast
 from operators.readers.records import read_canonical_lines
@@ -93,11 +93,11 @@ def test_a_record_that_is_nested_too_deep_is_refused_also_when_its_ids_are_known
 
 
 def test_only_so_many_ids_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_decode, "REMEMBERED_IDS_MAX", 5)
+    monkeypatch.setattr(sound_ids, "REMEMBERED_MAX", 5)
     raws = [json.dumps(VIEW | {"anonymous_id": f"d-{n}"}).encode() for n in range(40)]
     times_ms = [NOW_MS] * len(raws)
     assert decode_batch(raws, times_ms, LIMITS) == one_by_one(raws, times_ms)
-    assert len(batch_decode._sound_ids) <= 5
+    assert len(sound_ids.sound_ids) <= 5
 
 
 @pytest.mark.parametrize("good_lines", [0, 1, 255, 256, 257, 700])
