@@ -51,7 +51,7 @@ class Sessions(Section, frozen=True):
     gap_ms: Positive = 1_800_000
     allowed_lateness_ms: NotNegative = 300_000
     jump_ms: NotNegative = 3_600_000
-    shards: Positive = 64
+    shards: Positive = 8
     remembered_event_ids: Positive = 256
     remembered_orders_days: Positive = 400
 

@@ -67,11 +67,15 @@ class Feedback(Entry, frozen=True):
 
 
 class ItemUpdate(Entry, frozen=True):
-    """What an event or the catalogue says of an item; the currency is "" where it does not say it."""
+    """What an event or the catalogue says of an item; the currency is "" where it does not say it.
+
+    `order` is that among updates of the same time.
+    """
 
     at_ms: int
     item: Item
     currency: str
+    order: int = 0
 
 
 class ForwardedEvent(Entry, frozen=True):

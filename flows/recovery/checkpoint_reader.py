@@ -33,6 +33,7 @@ from state.snapshots import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from state.journal_files import JournalPosition
@@ -134,15 +135,18 @@ def _check_all_shards_present(store: Path, states: dict[tuple[str, str], Any], s
     batches = {key: source.batches for key, source in sources.items() if source.batches}
     for kind in (DevicesState, UsersState):
         shard_states = {key: state for (_, key), state in states.items() if isinstance(state, kind)}
-        if batches and shard_states.keys() != {str(shard) for shard in range(shards)}:
-            if shard_states.keys() == {str(shard) for shard in range(len(shard_states))}:
+        found = len(shard_states)
+        are_numbered = shard_states.keys() == {str(shard) for shard in range(found)}
+        # More shards, of which those of the configuration are a divisor: a start merges them.
+        if batches and (not are_numbered or found < shards or found % shards):
+            if are_numbered and found != shards:
                 raise RecoveryError(
-                    f"{store} was made with sessions.shards={len(shard_states)} and the "
+                    f"{store} was made with sessions.shards={found} and the "
                     f"configuration says "
                     f"{shards}: set it back, or start from an empty recovery folder"
                 )
             raise damage_error(
-                store, f"{kind.__name__} of {shards - len(shard_states)} shards is missing"
+                store, f"{kind.__name__} of {_count_missing(shard_states)} shards is missing"
             )
         for key, state in shard_states.items():
             # The first release did not store the number of batches.
@@ -160,3 +164,8 @@ def _check_all_shards_present(store: Path, states: dict[tuple[str, str], Any], s
             learned_read = {key: totals.read for key, totals in state.ledger.sources.items()}
             if learned_read != read:
                 raise damage_error(store, "LearnedState is not of the same moment as the source")
+
+
+def _count_missing(shard_states: Collection[str]) -> int:
+    """How many shards are missing below the highest number."""
+    return 1 + max(map(int, shard_states)) - len(shard_states)

@@ -170,7 +170,7 @@ def _prepare(folder: Path, settings: Settings) -> None:
         rows = folder / "rows"
         private_files.make_folder(rows)
         _create_store(folder)
-        migration.undo_incomplete(folder, shards=shards)
+        migration.undo_incomplete(folder, settings)
         try:
             checkpoint = verify(folder, shards=shards)
         except DamageError as error:
@@ -182,7 +182,7 @@ def _prepare(folder: Path, settings: Settings) -> None:
             )
             checkpoint = verify(folder, shards=shards)
         cleanup.keep_only_epoch(folder / "store", checkpoint.epoch)
-        if migration.migrate(folder, checkpoint, shards=shards):
+        if migration.migrate(folder, checkpoint, settings):
             verify(folder, shards=shards)
         cleanup.delete_unreferenced(
             rows, cleanup.referenced_journals(folder / "store"), include_newer=True

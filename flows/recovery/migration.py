@@ -1,4 +1,4 @@
-"""Migrates a recovery folder of a release whose steps were others, once, before a run.
+"""Migrates a recovery folder of a release whose steps or shards were others, once, before a run.
 
 The state is backed up first. A file says that a migration has begun: a run that finds it starts again
 from that backup. So the folder holds the old state or the new one, never half of each. The file name is
@@ -9,70 +9,81 @@ from __future__ import annotations
 
 import logging
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from flows import steps
 from flows.recovery import backup
 from flows.recovery.snapshot_places import snapshot_places
 from flows.recovery.store_files import open_partition, partition_files
 from operators.personalize.training.split import clusters_heir, items_heir, load_learned
+from operators.shards.partition_merge import merge_shards, regroup_totals, store_rows
+from operators.shards.shard_journal import ShardJournal
 from state import journal_files
-from state.snapshots import LearnState
+from state.journal import Journals
+from state.snapshots import CODEC_BY_STEP, DevicesState, LearnState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flows.recovery.checkpoint_reader import Checkpoint
+    from state.config import Settings
 
 _log = logging.getLogger("penstock.recovery")
 
 BEGUN_FILE = "migrating"
-
 _HEIRS = (
     (steps.TRAIN_CLUSTERS, steps.CLUSTERS_KEY),
     (steps.TRAIN_ITEMS, steps.ITEMS_KEY),
 )
 """Steps whose state was in that of `learn`, with their keys."""
+JOURNAL_KINDS = {steps.VISIT_DEVICES: "devices", steps.VISIT_USERS: "users"}
+"""The name of the journals of each step with shards."""
 
-Blobs = dict[tuple[str, str], bytes]
-"""Snapshots by step and key, both without the name of the flow."""
+Snapshots = dict[tuple[str, str], bytes | None]
+"""New snapshots by step and key, None for one that goes; both without the name of the flow."""
 
 
-def undo_incomplete(folder: Path, *, shards: int) -> None:
+def undo_incomplete(folder: Path, settings: Settings) -> None:
     """Restore the backup that was made before a migration that a crash interrupted."""
     if (folder / BEGUN_FILE).exists():
-        interrupted = backup.restore_backup(folder, shards=shards)
-        _log.warning(
-            "a migration was interrupted and begins again; its files are in %s", interrupted
-        )
+        files = backup.restore_backup(folder, shards=settings.sessions.shards)
+        _log.warning("a migration was interrupted and begins again; its files are in %s", files)
         (folder / BEGUN_FILE).unlink()
 
 
-def migrate(folder: Path, checkpoint: Checkpoint, *, shards: int) -> bool:
+def migrate(folder: Path, checkpoint: Checkpoint, settings: Settings) -> bool:
     """Give each step of this release its state; returns whether anything had to be changed."""
-    added = _inherited(folder / "rows", checkpoint)
-    if not added:
+    shards = settings.sessions.shards
+    learned = checkpoint.states.get((steps.stored_id(steps.PERSONALIZE), steps.SINGLE_KEY))
+    if not isinstance(learned, LearnState):
+        return False
+    found = sum(isinstance(state, DevicesState) for state in checkpoint.states.values())
+    missing = [one for one in _HEIRS if (steps.stored_id(one[0]), one[1]) not in checkpoint.states]
+    if not missing and found == shards:
         return False
     backup.create_backup(folder, shards=shards)
     (folder / BEGUN_FILE).touch()
-    _write(folder / "store", checkpoint.epoch - 1, added)
+    journals = Journals(folder / "rows", ratio=settings.recovery.rewrite_ratio)
+    changes: Snapshots = {}
+    if found != shards:
+        changes |= _merged_shards(checkpoint, journals, found, shards)
+        ledger = msgspec.structs.replace(
+            learned.ledger, shards=regroup_totals(learned.ledger.shards, shards)
+        )
+        learned = msgspec.structs.replace(learned, ledger=ledger)
+        changes[steps.PERSONALIZE, steps.SINGLE_KEY] = _encoded(steps.PERSONALIZE, learned)
+    if missing:
+        changes |= _heirs(folder / "rows", learned, missing)
+    _write(folder / "store", checkpoint.epoch - 1, changes)
     (folder / BEGUN_FILE).unlink()
-    _log.info(
-        "the recovery folder of an older release was migrated: %s",
-        ", ".join(sorted(step for step, _ in added)),
-    )
+    _log.info("the recovery folder of an older release was migrated, after a backup")
     return True
 
 
-def _inherited(rows: Path, checkpoint: Checkpoint) -> Blobs:
+def _heirs(rows: Path, learned: LearnState, missing: list[tuple[str, str]]) -> Snapshots:
     """The snapshots of steps that did not exist when the checkpoint was made."""
-    states = checkpoint.states
-    learned = states.get((steps.stored_id(steps.PERSONALIZE), steps.SINGLE_KEY))
-    if not isinstance(learned, LearnState):
-        return {}
-    missing = [one for one in _HEIRS if (steps.stored_id(one[0]), one[1]) not in states]
-    if not missing:
-        return {}
     records = () if learned.journal is None else journal_files.read(rows, learned.journal)
     loaded = load_learned(learned, records)
     heirs = {
@@ -82,23 +93,53 @@ def _inherited(rows: Path, checkpoint: Checkpoint) -> Blobs:
     return {(step, key): heirs[step]() for step, key in missing}
 
 
-def _write(store: Path, epoch: int, added: Blobs) -> None:
+def _merged_shards(
+    checkpoint: Checkpoint, journals: Journals, found: int, shards: int
+) -> Snapshots:
+    """Snapshots and journals of fewer shards, each of all shards whose number is its own modulo them."""
+    changes: Snapshots = {}
+    for step, kind in JOURNAL_KINDS.items():
+        states = [checkpoint.states[steps.stored_id(step), str(shard)] for shard in range(found)]
+        for shard in range(shards):
+            own: list[Any] = states[shard::shards]
+            loaded = [ShardJournal(kind, journals).load(state) for state in own]
+            merged, content = merge_shards(own, loaded)
+            merged.journal = store_rows(journals, f"{kind}-{shard}", content)
+            changes[step, str(shard)] = _encoded(step, merged)
+        changes |= {(step, str(shard)): None for shard in range(shards, found)}
+    return changes
+
+
+def _encoded(step: str, state: object) -> bytes:
+    return CODEC_BY_STEP[step].encode(state)
+
+
+def _write(store: Path, epoch: int, changes: Snapshots) -> None:
     """Write snapshots as of an epoch, each into the file where Bytewax will replace it."""
-    places = snapshot_places(steps.FLOW_ID, _keys_by_step(added))
+    places = snapshot_places(steps.FLOW_ID, _keys_by_step(changes))
     for number, partition in enumerate(partition_files(store)):
         with open_partition(partition) as connection:
+            own = [
+                (steps.stored_id(step), key, blob)
+                for (step, key), blob in changes.items()
+                if places[steps.stored_id(step), key] == number
+            ]
+            connection.executemany(
+                "DELETE FROM snaps WHERE step_id = ? AND state_key = ?",
+                [(step, key) for step, key, _ in own],
+            )
             connection.executemany(
                 "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)",
                 [
-                    (steps.stored_id(step), key, epoch, pickle.dumps(blob))
-                    for (step, key), blob in added.items()
-                    if places[steps.stored_id(step), key] == number
+                    (step, key, epoch, pickle.dumps(blob))
+                    for step, key, blob in own
+                    if blob is not None
                 ],
             )
 
 
-def _keys_by_step(blobs: Blobs) -> dict[str, list[str]]:
+def _keys_by_step(changes: Snapshots) -> dict[str, list[str]]:
     keys: dict[str, list[str]] = {}
-    for step, key in blobs:
+    for step, key in changes:
         keys.setdefault(step, []).append(key)
     return keys

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 REPLAY_FILE = "replay.json"
 LIVE_FILE = "live.json"
+SHARDS_KEY = "sessions.shards"
+"""Results do not depend on it, and a start compares it with the stored shards."""
 
 
 _Identity = TypeVar("_Identity")
@@ -92,7 +94,7 @@ def _changed_keys(recorded: ReplayIdentity, current: ReplayIdentity) -> Iterator
             yield from (
                 f"{section}.{key}"
                 for key in old_values.keys() & new_values.keys()
-                if old_values[key] != new_values[key]
+                if old_values[key] != new_values[key] and f"{section}.{key}" != SHARDS_KEY
             )
         elif new_values is not None and _parsed(old_values) != _parsed(new_values):
             yield section

@@ -78,7 +78,7 @@ def _read(folder: Path, settings: Settings, shards: Collection[int] | None) -> S
             event_time_ms = max(event_time_ms, watermark_ms + settings.sessions.allowed_lateness_ms)
         if state.rules.windows:
             rules_state = state.rules
-        if shards is None or int(key) in shards:
+        if shards is None or int(key) % settings.sessions.shards in shards:
             rows |= state.rows if state.journal is None else dict(_read_rows(folder, state.journal))
     scale = 1.0 if shards is None else settings.sessions.shards / len(shards)
     return StoredShoppers(rows, round(len(rows) * scale), event_time_ms, rules_state)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from operators.personalize.batch_items import batch_items
 from operators.personalize.coalesce import coalesce_batches
 from operators.publish.profiles import add_changes
+from operators.shards.sharding import canonical_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POSITION = attrgetter("position")
+_SHOPPER = attrgetter("shopper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Batch:
         # way to a `Batch`, so no step can see them as they were before.
         coalesced = coalesce_batches(batches)
         outputs = list(chain.from_iterable(coalesced))
+        users = {one.anonymous_id: one.shopper for output in outputs for one in output.merged}
         return cls(
             outputs=outputs,
             watermark_ms=max(output.watermark_ms for output in outputs),
@@ -91,20 +94,19 @@ class Batch:
             feedback=_in_order(
                 ([output.feedback for output in batch] for batch in coalesced), _POSITION
             ),
-            transitions=[entry for output in outputs for entry in output.transitions],
-            transitions_before_merge=[
-                entry for output in outputs for entry in output.transitions_before_merge
-            ],
-            merged=[entry for output in outputs for entry in output.merged],
-            erased=[entry for output in outputs for entry in output.erased],
-            evicted=[entry for output in outputs for entry in output.evicted],
-            consent_withdrawals=[
-                entry for output in outputs for entry in output.consent_withdrawals
-            ],
-            orders=[entry for output in outputs for entry in output.orders],
-            double_counted_orders=[
-                entry for output in outputs for entry in output.double_counted_orders
-            ],
+            transitions=_by_shopper(outputs, lambda output: output.transitions),
+            transitions_before_merge=_by_shopper(
+                outputs,
+                lambda output: output.transitions_before_merge,
+                # They come from the shard of the user.
+                lambda entry: users.get(entry.shopper, entry.shopper),
+            ),
+            merged=_by_shopper(outputs, lambda output: output.merged),
+            erased=_by_shopper(outputs, lambda output: output.erased, itemgetter(0)),
+            evicted=_by_shopper(outputs, lambda output: output.evicted, itemgetter(0)),
+            consent_withdrawals=_by_shopper(outputs, lambda output: output.consent_withdrawals),
+            orders=_by_shopper(outputs, lambda output: output.orders),
+            double_counted_orders=_by_shopper(outputs, lambda output: output.double_counted_orders),
             shard_writes=list(chain.from_iterable(map(_shard_writes, coalesced))),
             expiry_writes=[write for output in outputs for write in output.expiry_writes],
             clusters=clusters,
@@ -112,7 +114,10 @@ class Batch:
 
 
 def _active_shoppers(outputs: Iterable[ShardOutput]) -> list[ActiveShopper]:
-    """The newest entry of each shopper. If it has only what changed, it gets what earlier ones wrote."""
+    """The newest entry of each shopper, in an order that does not depend on the number of shards.
+
+    If it has only what changed, it gets what earlier ones wrote.
+    """
     newest: dict[str, ActiveShopper] = {}
     for output in outputs:
         for row in output.active:
@@ -120,12 +125,22 @@ def _active_shoppers(outputs: Iterable[ShardOutput]) -> list[ActiveShopper]:
             newest[row.shopper] = (
                 row if earlier is None or row.is_whole else add_changes(earlier, row)
             )
-    return list(newest.values())
+    return [newest[shopper] for shopper in sorted(newest, key=canonical_order)]
 
 
 def _in_order(batches: Iterable[Iterable[Sequence[T]]], key: Callable[[T], int]) -> list[T]:
     """The entries of all shards, batch by batch, each batch sorted by `key`."""
     return [entry for lists in batches for entry in sorted(chain.from_iterable(lists), key=key)]
+
+
+def _by_shopper(
+    outputs: Iterable[ShardOutput],
+    entries_of: Callable[[ShardOutput], Sequence[T]],
+    shopper_of: Callable[[T], str] = _SHOPPER,
+) -> list[T]:
+    """The entries of all shards, in an order that does not depend on the number of shards."""
+    entries = list(chain.from_iterable(map(entries_of, outputs)))
+    return sorted(entries, key=lambda entry: canonical_order(shopper_of(entry)))
 
 
 def _shard_writes(outputs: Sequence[ShardOutput]) -> Iterator[Write]:

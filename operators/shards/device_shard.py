@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from operators.events.processing_errors import UNKNOWN_OFFSET
 from operators.shards.cold_tier import ColdTier
 from operators.shards.erasures import Erasures
-from operators.shards.identity_map import IdentityMap
+from operators.shards.identity_map import IdentityMap, device_key
 from operators.shards.identity_resolution import IdentityResolver
 from operators.shards.processor import ShopperProcessor
 from operators.shards.shard_journal import ShardJournal, encode_state
 from operators.shards.shard_shoppers import ShardShoppers
-from operators.shards.sharding import ORDERING_SHARD, shard_of
+from operators.shards.sharding import ORDERING_SHARD, canonical_order, shard_of
 from operators.shards.undo import undo_event
 from operators.shards.watermark import Watermark
 from operators.shoppers.amounts import price_currency
@@ -184,8 +184,9 @@ class DeviceShard:
         """Count one event, or forward it to the shard of its user."""
         shoppers, output = self.shoppers, self.shoppers.output
         if event.type == "item":
+            order, currency = canonical_order(device_key(event)), price_currency(event)
             for item in event.items:
-                output.item_updates.append(ItemUpdate(event.event_ts, item, price_currency(event)))
+                output.item_updates.append(ItemUpdate(event.event_ts, item, currency, order))
             shoppers.totals.accepted += 1
             return
         if event.type == "erase":

@@ -19,10 +19,21 @@ ORDERING_SHARD = 0
 """The device shard whose order of batches holds for all user shards. Batches of several partitions come
 to each shard in an order of its own, but what shards put out about one shopper needs one order."""
 
+CANONICAL_SHARDS = 64
+"""Only an order follows from it: that of the first releases, which had as many shards."""
+
 
 def shard_of(name: str, shards: int) -> int:
     """The shard that keeps a shopper or a device. Stored state is found by it: it must not change."""
     return zlib.crc32(name.encode()) % shards
+
+
+def canonical_order(name: str) -> int:
+    """Where what is of a shopper stands among all of a batch: it does not depend on the shards.
+
+    What is learned depends on the order in which it is learned. The sort by it must be stable.
+    """
+    return zlib.crc32(name.encode()) % CANONICAL_SHARDS
 
 
 def regroup(outputs: Iterable[ShardOutput], shards: int) -> list[UserShardInput]:

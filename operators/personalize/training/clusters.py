@@ -16,6 +16,7 @@ from operators.events.processing_errors import ProcessingErrors
 from operators.publish.models import ClusterReport
 from operators.publish.report_timer import ReportTimer
 from operators.segments.clusters.model import ClusterModel
+from operators.shards.sharding import canonical_order
 from operators.shoppers.consent import personalized_indexes
 from operators.shoppers.features import FEATURES, LAST_MS_COLUMN, feature_matrix, feature_rows
 from operators.tables.barrier import Barrier
@@ -93,13 +94,14 @@ class ClusterTrainer:
                 self._accepted[shard] = max(self._accepted.get(shard, 0), accepted)
         trained = ClustersTrained(batch, parts[0].sequence)
         self._clock.advance(max(part.watermark_ms for part in parts))
-        active = {
+        found = {
             shopper: (refused, features)
             for part in parts
             for shopper, refused, features in zip(
                 part.shoppers, part.refused, part.features, strict=True
             )
         }
+        active = {shopper: found[shopper] for shopper in sorted(found, key=canonical_order)}
         if active:
             with self.errors.isolate("clusters"):
                 labels, distances = self._learn_and_assign(*zip(*active.values(), strict=True))

@@ -31,7 +31,7 @@ _KIND_OF_TYPE = {
     "purchase": PURCHASE,
 }
 _POSITION = attrgetter("position")
-_EVENT_MS = attrgetter("at_ms")
+_TIME_AND_ORDER = attrgetter("at_ms", "order")
 _FLOAT64 = Struct("d")
 
 
@@ -58,7 +58,7 @@ class ItemBatch:
         return cls(
             interactions,
             serves_ads,
-            sorted(chain.from_iterable(part.item_updates for part in parts), key=_EVENT_MS),
+            sorted(chain.from_iterable(part.item_updates for part in parts), key=_TIME_AND_ORDER),
             [(one.anonymous_id, one.shopper) for part in parts for one in part.merged] + erased,
             [
                 one.shopper

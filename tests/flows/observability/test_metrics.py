@@ -221,6 +221,8 @@ def test_the_recovery_folder_is_measured(redis_url: str, tmp_path: Path) -> None
     assert set(counted("penstock_snapshot_seconds_total")) == {
         "visit_devices",
         "visit_users",
+        "train_clusters",
+        "train_items",
         "learn",
     }
 

@@ -28,7 +28,7 @@ from flows.recovery.store_files import PARTITIONS
 from state.config_loader import load
 from state.errors import RecoveryError
 from state.journal_files import list_journals
-from state.snapshots import ClustersState, ItemsState
+from state.snapshots import ClustersState, DevicesState, ItemsState, UsersState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,10 +91,10 @@ def test_a_folder_is_migrated_and_its_replay_ends_as_without_a_kill(old: Path) -
 
 def test_heirs_get_their_state_and_the_old_one_is_backed_up(old: Path) -> None:
     folder = old / "recovery"
-    before = checkpoint_reader.read_checkpoint(folder / "store", shards=64)
+    before = checkpoint_reader.read_checkpoint(folder / "store", shards=8)
     learned = before.states[steps.stored_id(steps.PERSONALIZE), steps.SINGLE_KEY]
-    assert migration.migrate(folder, before, shards=64)
-    after = checkpoint_reader.read_checkpoint(folder / "store", shards=64)
+    assert migration.migrate(folder, before, SETTINGS)
+    after = checkpoint_reader.read_checkpoint(folder / "store", shards=8)
     clusters = after.states[steps.stored_id(steps.TRAIN_CLUSTERS), steps.CLUSTERS_KEY]
     assert isinstance(clusters, ClustersState)
     assert clusters.definitions == learned.defined != {}
@@ -110,20 +110,18 @@ def test_heirs_get_their_state_and_the_old_one_is_backed_up(old: Path) -> None:
     assert items.newest_ms == learned.now_ms
     backup = latest_backup(folder)
     assert backup is not None
-    assert (
-        checkpoint_reader.read_checkpoint(backup, shards=64).states.keys() == before.states.keys()
-    )
-    assert not migration.migrate(folder, after, shards=64)
+    assert checkpoint_reader.read_checkpoint(backup, shards=8).states.keys() == before.states.keys()
+    assert not migration.migrate(folder, after, SETTINGS)
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["nothing written", "all written"])
 def test_an_interrupted_migration_begins_again(old: Path, written: bool) -> None:
     folder = old / "recovery"
-    checkpoint = checkpoint_reader.read_checkpoint(folder / "store", shards=64)
+    checkpoint = checkpoint_reader.read_checkpoint(folder / "store", shards=8)
     if written:
-        migration.migrate(folder, checkpoint, shards=64)
+        migration.migrate(folder, checkpoint, SETTINGS)
     else:
-        create_backup(folder, shards=64)
+        create_backup(folder, shards=8)
     (folder / migration.BEGUN_FILE).touch()
     for part in range(PARTITIONS):  # and a file has lost what it held
         if written:
@@ -132,10 +130,13 @@ def test_an_interrupted_migration_begins_again(old: Path, written: bool) -> None
                 connection.commit()
     migrated(old)
     assert not (folder / migration.BEGUN_FILE).exists()
-    states = checkpoint_reader.read_checkpoint(folder / "store", shards=64).states
-    assert (steps.stored_id(steps.TRAIN_CLUSTERS), steps.CLUSTERS_KEY) in states
-    assert (steps.stored_id(steps.TRAIN_ITEMS), steps.ITEMS_KEY) in states
-    assert states.keys() > checkpoint.states.keys()
+    states = checkpoint_reader.read_checkpoint(folder / "store", shards=8).states
+    kinds = [type(state) for state in states.values()]
+    assert kinds.count(DevicesState) == kinds.count(UsersState) == 8
+    assert states.keys() - checkpoint.states.keys() == {
+        (steps.stored_id(steps.TRAIN_CLUSTERS), steps.CLUSTERS_KEY),
+        (steps.stored_id(steps.TRAIN_ITEMS), steps.ITEMS_KEY),
+    }
 
 
 @pytest.mark.slow
