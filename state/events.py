@@ -69,6 +69,8 @@ class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     quantity: Pieces | Weight = 1
     position: Position | None = None
     available: bool | None = None
+    url: str | None = None
+    image_url: str | None = None
 
 
 class Consent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -101,7 +103,8 @@ class Campaign(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class Reco(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The list that an event belongs to: on `reco_view`, `reco_click` and the purchase that follows.
 
-    `position` counts from 1; `propensity` is the probability with which the item was shown there.
+    `position` counts from 1; `propensity` is the probability with which the item was shown there;
+    `list_id` is the id of the list, where `penstock serve` made it.
     """
 
     slot: str | None = None
@@ -110,6 +113,7 @@ class Reco(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     experiment: str | None = None
     variant: str | None = None
     propensity: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    list_id: str | None = msgspec.field(default=None, name="list")
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -151,6 +151,8 @@ class ItemCard(msgspec.Struct, gc=False, array_like=True):
     price: float | None = None
     currency: str = ""
     available: bool | None = None
+    url: str = ""
+    image_url: str = ""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from state import keys
 from state.interactions import ItemCard
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from state.messages import Arguments, Write
 
 CARD_TTL_S = 30 * 86_400
+ADDRESS_CHARS_MAX = 2048
+_ADDRESS_STARTS = ("https://", "http://", "/")
 BACK_IN_STOCK, PRICE_DROP = "back-in-stock", "price-drop"
 
 
@@ -92,6 +96,8 @@ class ItemCards:
             card.price = card.price if item.price is None else item.price
             card.currency = currency or card.currency
             card.available = card.available if item.available is None else item.available
+            card.url = web_address(item.url) or card.url
+            card.image_url = web_address(item.image_url) or card.image_url
             self._mark_changed(item.item_id)
 
     def _mark_changed(self, item_id: str) -> None:
@@ -123,6 +129,10 @@ class ItemCards:
                 fields += ("price", f"{card.price:.2f}")
             if card.currency:
                 fields += ("currency", card.currency)
+            if card.url:
+                fields += ("url", card.url)
+            if card.image_url:
+                fields += ("image_url", card.image_url)
             writes += [fields, ("EXPIRE", key, CARD_TTL_S)]
         return writes
 
@@ -161,12 +171,17 @@ def _is_unchanged(card: ItemCard, item: Item, currency: str) -> bool:
         and (not item.brand or item.brand == card.brand)
         and (item.available is None or item.available == card.available)
         and (not currency or currency == card.currency)
+        and (item.url is None or (web_address(item.url) or card.url) == card.url)
+        and (
+            item.image_url is None
+            or (web_address(item.image_url) or card.image_url) == card.image_url
+        )
     )
 
 
 def _fill_gaps(card: ItemCard, item: Item, currency: str) -> bool:
     """Fill empty fields of a card from an older update. Returns whether there was anything to fill."""
-    previous = (card.name, card.category, card.brand, card.price, card.currency, card.available)
+    before = msgspec.structs.astuple(card)
     card.name = card.name or item.name
     card.category = card.category or item.category
     card.brand = card.brand or item.brand
@@ -174,11 +189,17 @@ def _fill_gaps(card: ItemCard, item: Item, currency: str) -> bool:
     card.currency = card.currency or currency
     if card.available is None:
         card.available = item.available
-    return previous != (
-        card.name,
-        card.category,
-        card.brand,
-        card.price,
-        card.currency,
-        card.available,
-    )
+    card.url = card.url or web_address(item.url)
+    card.image_url = card.image_url or web_address(item.image_url)
+    return before != msgspec.structs.astuple(card)
+
+
+def web_address(text: str | None) -> str:
+    """An address that a page may use as a link or picture; "" for any other.
+
+    >>> web_address("/mug.html"), web_address("https://shop.example/mug"), web_address("javascript:x")
+    ('/mug.html', 'https://shop.example/mug', '')
+    """
+    if text is None or len(text) > ADDRESS_CHARS_MAX or not text.startswith(_ADDRESS_STARTS):
+        return ""
+    return text

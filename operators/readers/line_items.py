@@ -30,6 +30,8 @@ class LineFieldNames(NamedTuple):
     price: str = "price"
     quantity: str = "quantity"
     position: Sequence[str] = ("position",)
+    url: str = "url"
+    image_url: str = "image_url"
 
 
 class LineItems(NamedTuple):
@@ -142,6 +144,8 @@ def _item(
         quantity=quantity,
         position=next((position for position in positions if position is not None), None),
         available=read_available(product),
+        url=product.text(names.url),
+        image_url=product.text(names.image_url),
     )
 
 

@@ -76,3 +76,15 @@ def test_another_currency_is_a_change() -> None:
         cards.update([ItemUpdate(1, Item("mug", price=5.0), currency)])
         assert cards.take_changed() == ["mug"]
         assert cards.by_id["mug"].currency == currency
+
+
+def test_addresses_of_page_and_picture_are_kept_if_a_page_may_use_them() -> None:
+    cards = ItemCards()
+    cards.update([ItemUpdate(1, Item("mug", url="/mug", image_url="https://x.example/m.jpg"), "")])
+    cards.update([ItemUpdate(2, Item("mug", url="javascript:alert(1)", image_url="/new.jpg"), "")])
+    cards.update([ItemUpdate(0, Item("mug", url="/older"), "")])
+    (write, _) = cards.take_writes()
+    assert isinstance(write, tuple)
+    assert write[4:] == ("url", "/mug", "image_url", "/new.jpg")
+    cards.update([ItemUpdate(3, Item("mug", url="data:text/html,x"), "")])
+    assert cards.take_writes() == []
