@@ -90,11 +90,13 @@ NumberOfClusters = Annotated[int, msgspec.Meta(ge=2, le=64)]
 class Clusters(Section, frozen=True):
     """Segments found by clustering. `k`: their number, or the least and the most.
 
-    `estimator`: an expression that `operators.models.river.expressions` reads, "" for `algorithm`.
+    `estimator`: an expression that `operators.models.river.expressions` reads, "" for `algorithm`;
+    `drift_detector` likewise.
     """
 
     algorithm: Literal["kmeans", "dbstream"] = "kmeans"
     estimator: str = ""
+    drift_detector: str = ""
     # msgspec 0.22 crashes on a tuple of two beside a number with limits.
     k: NumberOfClusters | tuple[NumberOfClusters, ...] = 8
     radius: PositiveFloat = 1.5
@@ -119,7 +121,10 @@ class Segments(Section, frozen=True):
 
 
 class Propensity(Section, frozen=True):
-    """Models of what shoppers are likely to do next. `estimator` as in `Clusters`."""
+    """Models of what shoppers are likely to do next.
+
+    `estimator` and `metrics` are expressions as in `Clusters`.
+    """
 
     sampled_share: Share = 0.125
     horizon_days: NotNegative = 30
@@ -128,6 +133,7 @@ class Propensity(Section, frozen=True):
     labels_min: Positive = 100
     estimator: str = ""
     estimator_block: Positive = 1
+    metrics: tuple[str, ...] = ()
     seed: NotNegative = 7
 
 

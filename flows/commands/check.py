@@ -7,6 +7,7 @@ import socket
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from time import process_time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from flows.process.privacy_key import PRIVACY_KEY_VARIABLE, read_privacy_key
 from flows.recovery.folder import inspect_folder
 from flows.webhooks.delivery import secrets_of
 from operators.readers.registry import record_reader
+from operators.segments.estimators import check_named, named
 from state import keys
 from state.config_deployment import Kafka
 from state.errors import ConfigurationError, RecoveryError, SourceError, StoreError, UserError
@@ -40,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "check",
         help=SUMMARIES["check"],
         description="Check each thing that a run needs: configuration, Kafka, Redis, recovery folder, "
-        "privacy key, lease and webhooks. Print one line for each, and change nothing.",
+        "privacy key, models of River, lease and webhooks. Print one line for each, and change nothing.",
     )
     parser.add_argument(
         "--recovery", metavar="DIR", type=Path, help="the recovery folder of the run"
@@ -61,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
         "redis": lambda: _check_redis(redis_url(args, settings), settings),
         "recovery": lambda: _check_recovery(args.recovery, settings),
         "privacy": _check_privacy,
+        **{
+            key: partial(_check_named, key, text, settings) for key, text in named(settings).items()
+        },
         "lease": lambda: _check_lease(redis_url(args, settings), settings),
         **{
             f"hooks.{name}": partial(_check_webhook, name, one)
@@ -110,6 +115,16 @@ def _check_recovery(folder: Path | None, settings: Settings) -> str:
         problem = "not a folder" if not existing.is_dir() else "nothing can be written there"
         raise RecoveryError(f"recovery folder {folder}: {existing}: {problem}: name another")
     return f"{folder} is new" if existing != folder else inspect_folder(folder, settings)
+
+
+def _check_named(key: str, text: str, settings: Settings) -> str:
+    """Describe what a key names of River, and what it costs."""
+    began_s = process_time()
+    rows = check_named(settings, key)
+    result = f"{text}: {(process_time() - began_s) / rows * 1e6:.0f} us to learn and predict one"
+    if key == "propensity.estimator":
+        result += "; value_30d is of our Poisson regression"
+    return result
 
 
 def _check_privacy() -> str:

@@ -1,6 +1,7 @@
 """Detects that something measured again and again has become larger than it was.
 
-Oracle: this is River's `drift.ADWIN` itself; only storing is added. The array names are stored.
+Oracle: this is River's `drift.ADWIN` itself, or the detector that the configuration names; only storing
+is added. The array names are stored.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from river import drift
 from operators.tables.table import TableState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from operators.tables.table import Arrays
 
@@ -21,9 +22,13 @@ VALUES_KEPT = 1024
 """When so many values are kept, the detector starts again with the newer half of them."""
 
 
+RISE_VALUES = 32
+"""Of a detector without an `estimation`, so many last values are compared with those before."""
+
+
 class DriftDetector(TableState):
-    """River's ADWIN (Bifet and Gavaldà 2007). Its state cannot be stored; so the values it has read are
-    kept, and a new detector reads them again.
+    """River's ADWIN (Bifet and Gavaldà 2007), or what `create` makes. The values it has read are kept,
+    and a new detector reads them again: so any detector can be stored.
 
     >>> detector = DriftDetector()
     >>> detector.update([0.0, 1.0] * 50); detector.drifts
@@ -32,23 +37,24 @@ class DriftDetector(TableState):
     1
     """
 
-    def __init__(self) -> None:
+    def __init__(self, create: Callable[[], Any] | None = None) -> None:
+        self._create = create or _create_adwin
         self.drifts = 0
         """The number of drifts so far."""
         self.values_since_drift = 0
         """Values read since the last drift, or since the start."""
         self._drifts_taken = 0
         self._values: list[float] = []
-        self._detector = self._create_detector()
+        self._detector = self._create()
 
     def update(self, values: Iterable[float]) -> None:
         """Read values in their order."""
         for value in values:
             self._values.append(value)
-            previous = self._detector.estimation
+            previous = getattr(self._detector, "estimation", None)
             self._detector.update(value)
             self.values_since_drift += 1
-            if self._detector.drift_detected and self._detector.estimation > previous:
+            if self._detector.drift_detected and self._has_risen(previous):
                 self.drifts += 1
                 self.values_since_drift = 0
             if len(self._values) >= VALUES_KEPT:
@@ -74,9 +80,17 @@ class DriftDetector(TableState):
 
     def _replay(self, values: list[float]) -> None:
         self._values = values
-        self._detector = self._create_detector()
+        self._detector = self._create()
         for value in values:
             self._detector.update(value)
 
-    def _create_detector(self) -> Any:
-        return drift.ADWIN(clock=8)  # type: ignore[no-untyped-call]
+    def _has_risen(self, previous: float | None) -> bool:
+        """Whether the detected change is a rise; `previous` is what the detector estimated before."""
+        if previous is not None:
+            return bool(self._detector.estimation > previous)
+        before, recent = self._values[:-RISE_VALUES], self._values[-RISE_VALUES:]
+        return bool(before) and float(np.mean(recent)) > float(np.mean(before))
+
+
+def _create_adwin() -> Any:
+    return drift.ADWIN(clock=8)  # type: ignore[no-untyped-call]

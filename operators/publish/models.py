@@ -46,9 +46,13 @@ class ClusterReport:
             described = cluster_report.cluster_report_writes(
                 clusters, self._cluster_definitions, now_ms
             )
+        failures: dict[str, str | int] = (
+            {"failures": clusters.failures} if clusters.failures else {}
+        )
         metrics = model_writes(
             "clusters",
             {
+                **failures,
                 "version": 1,
                 "algorithm": clusters.algorithm,
                 "trained_ms": now_ms,

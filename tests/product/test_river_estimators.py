@@ -52,6 +52,7 @@ CLUSTERERS = [
         )
     ),
 ]
+METRICS = ("river.metrics.ROCAUC()", "river.metrics.FBeta(beta=2)", "river.metrics.MCC()")
 CLASSIFIERS = [
     ("river.tree.HoeffdingAdaptiveTreeClassifier(grace_period=20)", 1),
     ("river.preprocessing.StandardScaler() | river.linear_model.LogisticRegression()", 16),
@@ -112,7 +113,8 @@ def resumed(
 def test_a_clusterer_of_river_finds_the_segments_and_a_resumed_run_is_an_uninterrupted_one(
     server: EmbeddedRedis, ours: dict[str, Any], tmp_path: Path, expression: str
 ) -> None:
-    settings = chosen(clusters=Clusters(estimator=expression))
+    detector = "river.drift.PageHinkley(min_instances=2, delta=0.0, threshold=0.01)"
+    settings = chosen(clusters=Clusters(estimator=expression, drift_detector=detector))
     server.send_command("FLUSHALL")
     rows = run_flow(SHOP, server.url, tmp_path, settings=settings)
     model = fields(rows, "ps:1:model:{clusters}")
@@ -141,6 +143,7 @@ def test_a_classifier_of_river_gives_the_chances_and_a_resumed_run_is_an_uninter
         labels_min=10,
         estimator=expression,
         estimator_block=block,
+        metrics=METRICS,
     )
     settings = chosen(propensity=propensity)
     server.send_command("FLUSHALL")
@@ -152,6 +155,8 @@ def test_a_classifier_of_river_gives_the_chances_and_a_resumed_run_is_an_uninter
         assert 0.3 < float(model["auc"]) <= 1.0
         assert float(model["calibration_error"]) < 0.3
         assert "failures" not in model
+        assert {"ROCAUC", "FBeta(beta=2)", "MCC"} <= model.keys()
+        assert float(model["ROCAUC"]) == pytest.approx(float(model["auc"]), abs=0.15)
     members = {
         key: rows[key]
         for key in rows

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FIRST_CHECKPOINT_ROWS = 64
-CHECKPOINT_GROWTH = 1.5
-CHECKPOINT_EVERY_ROWS = 4096
 CHANCE_MIN = 1e-6
 """A chance is kept so far from 0 and 1: a tree may be sure of what it has seen a few times."""
 
@@ -66,8 +63,6 @@ class NamedClassifier(TableState):
         )
         self._blocks = BlockBuffer(block_rows, len(features) + 1)
         self._rate = 0.5
-        self._learned = 0
-        self._checkpoint_at = FIRST_CHECKPOINT_ROWS
 
     @property
     def failures(self) -> int:
@@ -82,12 +77,7 @@ class NamedClassifier(TableState):
         """Learn outcomes [n], 0 or 1, of points [n, F] in their order."""
         for block in self._blocks.push(np.column_stack([points, targets])):
             self._learning.learn(block)
-            self._learned += len(block)
-        if self._learned >= self._checkpoint_at:
-            with self._processing_errors.isolate("propensity_estimator"):
-                self._learning.checkpoint()
-            spacing = min(int((CHECKPOINT_GROWTH - 1) * self._learned), CHECKPOINT_EVERY_ROWS)
-            self._checkpoint_at = self._learned + spacing
+        self._learning.checkpoint_when_due()
 
     def predict_array(self, points: Floats) -> Floats:
         """The chance for points [n, F] -> float64[n]; the rate where it says nothing or raises."""
@@ -111,7 +101,6 @@ class NamedClassifier(TableState):
         return {
             "waiting": self._blocks.buffered.copy(),
             "rate": np.array([self._rate]),
-            "clock": np.array([self._learned, self._checkpoint_at]),
             **self._learning.scalars(),
         }
 
@@ -120,7 +109,6 @@ class NamedClassifier(TableState):
         self._learning.restore(arrays)
         self._blocks.restore(arrays["waiting"])
         self._rate = float(arrays["rate"][0])
-        self._learned, self._checkpoint_at = arrays["clock"].tolist()
 
     def _predict_rows(self, points: Floats, chances: Floats) -> None:
         estimator, is_recorded = self._learning.estimator, False

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 4096
 """A checkpoint is stored in rows of so many bytes."""
+FIRST_CHECKPOINT_ROWS = 64
+CHECKPOINT_GROWTH = 1.5
+CHECKPOINT_EVERY_ROWS = 4096
 
 
 class StoredEstimator(TableState):
@@ -61,6 +64,8 @@ class StoredEstimator(TableState):
         self._checkpoint_bytes = 0
         self._since = np.zeros((0, n_columns))
         self._since_rows = 0
+        self._learned_rows = 0
+        self._due_at = FIRST_CHECKPOINT_ROWS
         self._dirty_chunks, self._dirty_since = DirtyRows(), DirtyRows()
 
     def learn(self, rows: Rows) -> None:
@@ -74,6 +79,7 @@ class StoredEstimator(TableState):
         self._since[self._since_rows : end] = rows
         self._dirty_since.mark(np.arange(self._since_rows, end))
         self._since_rows = end
+        self._learned_rows += len(rows)
         self.failed_blocks += self._learn(rows, self._errors)
 
     def checkpoint(self) -> Any:
@@ -94,6 +100,15 @@ class StoredEstimator(TableState):
         self._since_rows = 0
         return copy
 
+    def checkpoint_when_due(self) -> None:
+        """Store the estimator at growing distances. One that cannot be stored is counted."""
+        if self._learned_rows < self._due_at:
+            return
+        with self._errors.isolate(self._operation):
+            self.checkpoint()
+        spacing = min(int((CHECKPOINT_GROWTH - 1) * self._learned_rows), CHECKPOINT_EVERY_ROWS)
+        self._due_at = self._learned_rows + spacing
+
     @property
     def stored(self) -> bytes:
         """The last checkpoint, b"" before the first."""
@@ -109,7 +124,8 @@ class StoredEstimator(TableState):
     def scalars(self) -> Arrays:
         """What the tables hold, and of which estimator."""
         return {
-            "lengths": np.array([self._checkpoint_bytes, self._since_rows, self.failed_blocks]),
+            "lengths": np.array([self._checkpoint_bytes, self._since_rows]),
+            "clock": np.array([self._learned_rows, self._due_at, self.failed_blocks]),
             "estimator": np.array([self.expression]),
             "river": np.array([VERSION]),
         }
@@ -123,7 +139,8 @@ class StoredEstimator(TableState):
             found = str(arrays[name][0]) if name in arrays else "none"
             if found != expected:
                 raise SnapshotError(f"the stored {name} is {found}, expected {expected}")
-        checkpoint_bytes, since_rows, self.failed_blocks = arrays["lengths"].tolist()
+        checkpoint_bytes, since_rows = arrays["lengths"].tolist()
+        self._learned_rows, self._due_at, self.failed_blocks = arrays["clock"].tolist()
         checkpoint = arrays["checkpoint"].astype(np.uint8)
         stored = checkpoint.tobytes()[:checkpoint_bytes]
         copy = None

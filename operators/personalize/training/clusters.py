@@ -56,6 +56,7 @@ class ClusterTrainer:
             seed=clusters.seed,
             radius=clusters.radius if clusters.algorithm == "dbstream" else None,
             estimator=clusters.estimator,
+            drift_detector=clusters.drift_detector,
             errors=self.errors,
         )
         self._barrier: Barrier[ClusterFeatures] = Barrier(STEP_ID, settings.sessions.shards)

@@ -15,14 +15,38 @@ KEY = "clusters.estimator"
 CLUSTERER = Kind(base.Clusterer, "a clusterer", "river.cluster.KMeans(n_clusters=8)")
 TRIAL_POINTS = 128
 
+DETECTOR_KEY = "clusters.drift_detector"
+DETECTOR = Kind(base.DriftDetector, "a detector of drifts in numbers", "river.drift.PageHinkley()")
+
 
 def parse_clusterer(text: str, seed: int) -> Any:
     """The clusterer that a text names. Raises ConfigurationError."""
     return parse_estimator(text, KEY, CLUSTERER, seed=seed, features=FEATURES)
 
 
-def check_clusterer(text: str, seed: int) -> None:
-    """Let the named clusterer learn some points. Raises ConfigurationError where it cannot."""
+def parse_detector(text: str, seed: int) -> Any:
+    """The drift detector that a text names. Raises ConfigurationError."""
+    return parse_estimator(text, DETECTOR_KEY, DETECTOR, seed=seed)
+
+
+def check_detector(text: str, seed: int) -> int:
+    """Let the named detector read some values; returns how many.
+
+    Raises ConfigurationError where it cannot.
+    """
+    with trial(DETECTOR_KEY, text):
+        detector = parse_detector(text, seed)
+        for value in np.random.default_rng(0).normal(size=TRIAL_POINTS).tolist():
+            detector.update(value)
+            bool(detector.drift_detected)
+    return TRIAL_POINTS
+
+
+def check_clusterer(text: str, seed: int) -> int:
+    """Let two of the named clusterer learn and assign some points; returns how many.
+
+    Raises ConfigurationError where they cannot.
+    """
     rng = np.random.default_rng(0)
     points = rng.normal(size=(TRIAL_POINTS, len(FEATURES)))
     points += 6 * rng.integers(0, 2, (TRIAL_POINTS, 1))
@@ -33,3 +57,4 @@ def check_clusterer(text: str, seed: int) -> None:
             for row in rows:
                 clusterer.learn_one(row)
         check_repeats(*clusterers, lambda one: [int(one.predict_one(row)) for row in rows])
+    return 2 * TRIAL_POINTS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from operators.models.online_pca import OnlinePca, Plane
 from operators.models.river.named_clusterer import NamedClusterer
 from operators.models.scaling import OnlineScaler
 from operators.segments.clusters import naming
-from operators.segments.clusters.estimators import parse_clusterer
+from operators.segments.clusters.estimators import parse_clusterer, parse_detector
 from operators.shoppers.features import to_raw_units
 from operators.tables.table import Table, TableState, add_prefix, strip_prefix
 from state.errors import SnapshotError
@@ -72,7 +73,8 @@ class ClusterModel(TableState):
 
     n_clusters: the number of clusters, or the smallest and the largest number. With a `radius`
     (standard scores) clusters are dense regions, and their number follows from the data. With an
-    `estimator`, an expression of the configuration, River's clusterer of that name finds them.
+    `estimator`, an expression of the configuration, River's clusterer of that name finds them; with a
+    `drift_detector`, that one watches their distances.
 
     >>> clusters = ClusterModel(n_clusters=2, n_features=1)
     >>> clusters.assign(np.array([[5.0]]))[0].tolist()
@@ -92,6 +94,7 @@ class ClusterModel(TableState):
         seed: int = 0,
         radius: float | None = None,
         estimator: str = "",
+        drift_detector: str = "",
         errors: ProcessingErrors | None = None,
     ) -> None:
         self._scaler = OnlineScaler(n_features, half_life_points)
@@ -116,7 +119,9 @@ class ClusterModel(TableState):
         self._pca = OnlinePca(n_features, half_life_points)
         self.last_published_events = 0
         """The number of events when the report was last published, 0 before the first time."""
-        self.drift_detector = DriftDetector()
+        self.drift_detector = DriftDetector(
+            partial(parse_detector, drift_detector, seed) if drift_detector else None
+        )
         """Detects that points are farther from their centres than before."""
         self.retired: dict[int, int] = {}
         """Retired clusters whose shoppers have not been moved yet, with the replacement of each, or
@@ -132,6 +137,11 @@ class ClusterModel(TableState):
     def algorithm(self) -> str:
         """The name of the clustering algorithm."""
         return self._model.algorithm
+
+    @property
+    def failures(self) -> int:
+        """Points that a named estimator could not learn."""
+        return self._model.failures if isinstance(self._model, NamedClusterer) else 0
 
     @property
     def next_id(self) -> int:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from operators.events.processing_errors import ProcessingErrors
 from operators.models.online_glm import OnlineLogisticRegression
 from operators.models.river.named_classifier import NamedClassifier
+from operators.models.river.named_metrics import NamedMetrics
 from operators.models.scaling import OnlineScaler
 from operators.segments.propensity.prequential import PrequentialEvaluation
 from operators.tables.table import TableState, add_prefix, strip_prefix
@@ -71,11 +73,14 @@ class ChanceModel(TableState):
         *,
         is_late: bool = False,
         estimator: NamedClassifier | None = None,
+        metrics: NamedMetrics | None = None,
     ) -> None:
         self.is_late = is_late
         """Whether labels arrive so late that the shop has changed by then."""
         self.labels_min = labels_min
         self.evaluation = PrequentialEvaluation()
+        self.metrics = metrics or NamedMetrics({}, ProcessingErrors("propensity"))
+        """What the configuration asks for beside `evaluation`."""
         self.rule_evaluation = PrequentialEvaluation()
         """The evaluation of a simple rule, whose scores come with the outcomes."""
         self.labels = np.zeros(2, np.int64)
@@ -148,6 +153,7 @@ class ChanceModel(TableState):
         """
         has_prediction = ~np.isnan(predicted)
         self.evaluation.update(predicted[has_prediction], outcomes[has_prediction])
+        self.metrics.update(predicted[has_prediction], outcomes[has_prediction])
         self.rule_evaluation.update(rule_scores[has_prediction], outcomes[has_prediction])
         yes = int(outcomes.sum())
         was_ready = self.ready
@@ -190,7 +196,8 @@ class ChanceModel(TableState):
 
     def tables(self) -> Sequence[Table]:
         """The estimator, where it is large."""
-        return [table.prefixed("glm.") for table in self._estimator.tables()]
+        parts: dict[str, TableState] = {"glm.": self._estimator, "metrics.": self.metrics}
+        return [one.prefixed(prefix) for prefix, part in parts.items() for one in part.tables()]
 
     def scalars(self) -> Arrays:
         """The rest of the state."""
@@ -204,6 +211,7 @@ class ChanceModel(TableState):
             **add_prefix("rule.", self.rule_evaluation.scalars()),
             **add_prefix("scaler.", self._scaler.arrays()),
             **add_prefix("glm.", self._estimator.scalars()),
+            **add_prefix("metrics.", self.metrics.scalars()),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -221,6 +229,7 @@ class ChanceModel(TableState):
         self._conditional_labels = arrays["given"].copy()
         self._partial = arrays["so_far"].copy()
         self.evaluation.restore(strip_prefix("judge.", arrays))
+        self.metrics.restore(strip_prefix("metrics.", arrays))
         self.rule_evaluation.restore(strip_prefix("rule.", arrays))
         self._scaler.restore(strip_prefix("scaler.", arrays))
 

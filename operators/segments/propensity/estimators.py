@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from river import base
+from river import base, metrics
 
 from operators.events.processing_errors import ProcessingErrors
 from operators.models.river.expressions import Kind, parse_estimator
@@ -16,6 +16,7 @@ from operators.models.river.named_classifier import (
     data_frame,
     series,
 )
+from operators.models.river.named_metrics import NamedMetrics, update_metric
 from operators.models.river.trials import check_repeats, trial
 from operators.segments.propensity.features import SESSION_FEATURES, SHOPPER_FEATURES
 from state.errors import InstallationError
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 KEY = "propensity.estimator"
 CLASSIFIER = Kind(base.Classifier, "a classifier", "river.linear_model.LogisticRegression()")
 TRIAL_POINTS = 64
+
+METRICS_KEY = "propensity.metrics"
+METRIC = Kind(metrics.base.ClassificationMetric, "a metric of a classifier", "river.metrics.F1()")
 
 
 def named_classifier(
@@ -50,8 +54,33 @@ def named_classifier(
     )
 
 
-def check_classifier(settings: config.Propensity) -> None:
-    """Let the named classifier learn some outcomes with the features of each model.
+def named_metrics(
+    settings: config.Propensity, errors: ProcessingErrors | None = None
+) -> NamedMetrics:
+    """The metrics that the configuration names, new. Raises ConfigurationError."""
+    parsed = {text: _parse_metric(settings, text) for text in settings.metrics}
+    return NamedMetrics(parsed, errors or ProcessingErrors("propensity"))
+
+
+def check_metrics(settings: config.Propensity) -> int:
+    """Let two of each named metric compare some chances; returns how many.
+
+    Raises ConfigurationError where they cannot.
+    """
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.random(TRIAL_POINTS) < 0.5, rng.random(TRIAL_POINTS)]).tolist()
+    for text in settings.metrics:
+        with trial(METRICS_KEY, text):
+            pair = _parse_metric(settings, text), _parse_metric(settings, text)
+            for metric in pair:
+                update_metric(metric, rows)
+            check_repeats(*pair, lambda one: float(one.get()))
+    return 2 * TRIAL_POINTS * len(settings.metrics)
+
+
+def check_classifier(settings: config.Propensity) -> int:
+    """Let two of the named classifier learn and predict some outcomes, with the features of each
+    model; returns how many.
 
     Raises ConfigurationError where it cannot, InstallationError where it needs a package.
     """
@@ -64,6 +93,11 @@ def check_classifier(settings: config.Propensity) -> None:
             points = np.random.default_rng(0).normal(size=(TRIAL_POINTS, len(features)))
             check = _check_blocks if is_in_blocks else _check_one_by_one
             check(first, second, points, features)
+    return 4 * TRIAL_POINTS
+
+
+def _parse_metric(settings: config.Propensity, text: str) -> Any:
+    return parse_estimator(text, METRICS_KEY, METRIC, seed=settings.seed)
 
 
 def _parse(settings: config.Propensity, features: Sequence[str]) -> Any:

@@ -48,6 +48,8 @@ def chance_model_writes(name: str, model: ChanceModel, now_ms: int) -> list[Writ
         "judged": str(evaluation.labels),
         "calibration": orjson.dumps(bins).decode() if bins else "",
     }
+    for field, value in model.metrics.values().items():
+        more[field] = format_metric(value)
     if model.failures:
         more["failures"] = str(model.failures)
     return _model_writes(name, model.algorithm, model, now_ms, fields | more)

@@ -11,9 +11,8 @@ import numpy as np
 
 from operators.segments.propensity import built_in_segments, model_report
 from operators.segments.propensity.decision_times import key_of
-from operators.segments.propensity.estimators import named_classifier
 from operators.segments.propensity.feature_store import LatestFeatures
-from operators.segments.propensity.features import SESSION_FEATURES, VERSION
+from operators.segments.propensity.features import VERSION
 from operators.segments.propensity.profile_fields import (
     BUYS,
     CHURN,
@@ -192,10 +191,7 @@ class PropensityModels(TableState):
 
     def reset_session_model(self) -> None:
         """Start the model of sessions from empty."""
-        self.sessions = SessionModel(
-            self._settings.labels_min,
-            named_classifier(self._settings, SESSION_FEATURES, self._errors),
-        )
+        self.sessions = SessionModel(self._settings, self._errors)
 
     def tables(self) -> Sequence[Table]:
         """Pending decisions, and the features of each shopper."""

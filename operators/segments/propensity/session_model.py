@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from operators.segments.propensity.chance_model import ChanceModel
+from operators.segments.propensity.estimators import named_classifier, named_metrics
 from operators.segments.propensity.features import (
     HAS_CART,
     SESSION_EVENTS,
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from operators.models.river.named_classifier import NamedClassifier
+    from operators.events.processing_errors import ProcessingErrors
     from operators.tables.table import Arrays, Table
+    from state import config
     from state.messages import ShardOutput
 
     Floats = NDArray[np.float64]
@@ -44,8 +46,13 @@ _OUTCOME = np.dtype([("at_ms", "<i8"), ("key", "<u8"), ("bought", "u1")])
 class SessionModel(TableState):
     """The model, the decisions of open sessions, and what event time has not reached yet."""
 
-    def __init__(self, labels_min: int, estimator: NamedClassifier | None = None) -> None:
-        self.model = ChanceModel(len(SESSION_FEATURES), labels_min, estimator=estimator)
+    def __init__(self, settings: config.Propensity, errors: ProcessingErrors | None = None) -> None:
+        self.model = ChanceModel(
+            len(SESSION_FEATURES),
+            settings.labels_min,
+            estimator=named_classifier(settings, SESSION_FEATURES, errors),
+            metrics=named_metrics(settings, errors),
+        )
         self._pending = PendingDecisions(WAITING_MAX, len(SESSION_FEATURES))
         self._decided = np.empty(0, _DECIDED)
         self._outcomes = np.empty(0, _OUTCOME)

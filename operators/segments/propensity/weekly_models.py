@@ -20,7 +20,7 @@ from operators.segments.propensity.decision_times import (
     ticks_between,
 )
 from operators.segments.propensity.delayed_labels import NEVER_MS, DelayedLabels
-from operators.segments.propensity.estimators import named_classifier
+from operators.segments.propensity.estimators import named_classifier, named_metrics
 from operators.segments.propensity.features import (
     DAYS_SINCE_PURCHASE,
     DAYS_SINCE_SEEN,
@@ -71,6 +71,7 @@ class WeeklyModels(TableState):
                 labels_min,
                 is_late=True,
                 estimator=named_classifier(settings, SHOPPER_FEATURES, errors),
+                metrics=named_metrics(settings, errors),
             )
             for _ in range(2)
         )

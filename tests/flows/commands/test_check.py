@@ -48,6 +48,26 @@ def test_check_prints_one_result_for_each_thing(
     ]
 
 
+def test_what_is_named_of_river_has_a_line_with_its_cost(
+    terminal: Terminal, redis_url: str
+) -> None:
+    named = {
+        "clusters.estimator": "river.cluster.KMeans(n_clusters=4)",
+        "clusters.drift_detector": "river.drift.PageHinkley()",
+        "propensity.estimator": "river.naive_bayes.GaussianNB()",
+        "propensity.metrics": "[river.metrics.F1()]",
+    }
+    words = [part for key, text in named.items() for part in ("--set", f"{key}={text}")]
+    checked = terminal.run("check", "--redis", redis_url, *words)
+    for key, text in named.items():
+        (line,) = [line for line in checked.out if line.startswith(key)]
+        assert line.startswith(f"{key}  good ({text.strip('[]')}: ")
+        assert " us to learn and predict one" in line
+    bad = terminal.run("check", "--set", "clusters.estimator=river.cluster.KMean()")
+    assert bad.code != 0
+    assert "did you mean river.cluster.KMeans?" in str(bad)
+
+
 @pytest.mark.parametrize(
     ("words", "verdict"),
     [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 from river import drift
 
 from operators.models.drift import VALUES_KEPT, DriftDetector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def steps(seed: int) -> list[float]:
@@ -37,10 +40,32 @@ def test_drifts_are_given_once() -> None:
     assert (detector.take_deltas(), detector.take_deltas()) == (detector.drifts, 0)
 
 
+DETECTORS: list[Callable[[], Any]] = [
+    lambda: drift.ADWIN(delta=0.01),  # type: ignore[no-untyped-call]
+    lambda: drift.PageHinkley(threshold=10),
+    lambda: drift.KSWIN(seed=7),
+]
+
+
+@pytest.mark.parametrize("create", DETECTORS)
+def test_any_detector_of_river_counts_rises(create: Callable[[], Any]) -> None:
+    values = steps(0)
+    steady, rises, falls = (DriftDetector(create) for _ in range(3))
+    steady.update(values[:300])
+    rises.update(values[:600])
+    falls.update(values[300:])
+    assert steady.drifts <= 1
+    assert rises.drifts > steady.drifts
+    assert falls.drifts <= 2
+
+
+@pytest.mark.parametrize("create", [None, *DETECTORS])
 @pytest.mark.parametrize("crash_at", [0, 310, 700])
-def test_a_restored_detector_continues_in_the_same_way(crash_at: int) -> None:
+def test_a_restored_detector_continues_in_the_same_way(
+    crash_at: int, create: Callable[[], Any] | None
+) -> None:
     values = steps(1)
-    plain, first, second = (DriftDetector() for _ in range(3))
+    plain, first, second = (DriftDetector(create) for _ in range(3))
     plain.update(values)
     first.update(values[:crash_at])
     second.restore(first.arrays())
