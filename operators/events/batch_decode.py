@@ -53,24 +53,26 @@ def decode_batch(
             except Exception:
                 results.append(None)
                 continue
-            sent, received = event.event_ts, event.received_ts
-            if received == 0 and sent <= at_ms:
-                received = sent
-                force_setattr(event, "received_ts", sent)
             if (
-                EARLIEST_MS <= received <= at_ms
-                and EARLIEST_MS <= sent <= received + CLOCK_SKEW_MS
-                and (size <= _FLAT_BYTES_MAX or raw.count(b"{") + raw.count(b"[") <= NESTING_MAX)
-                and _is_sound(event, limits.event_items_max)
-            ):
+                size <= _FLAT_BYTES_MAX or raw.count(b"{") + raw.count(b"[") <= NESTING_MAX
+            ) and is_sound(event, at_ms, limits.event_items_max):
                 results.append(event)
                 continue
         results.append(_decode_unusual(raw, at_ms, limits))
     return results
 
 
-def _is_sound(event: Event, items_max: int) -> bool:
-    """Whether an event breaks no rule about ids, items and orders, and needs no mending."""
+def is_sound(event: Event, now_ms: int, items_max: int) -> bool:
+    """Whether an event breaks no rule and needs no mending, but for a time of receipt, which it gets.
+
+    False says nothing: `normalize` has the rules. Ids are sound if they were before.
+    """
+    sent, received = event.event_ts, event.received_ts
+    if received == 0 and sent <= now_ms:
+        received = sent
+        force_setattr(event, "received_ts", sent)
+    if not (EARLIEST_MS <= received <= now_ms and EARLIEST_MS <= sent <= received + CLOCK_SKEW_MS):
+        return False
     user, anonymous, value = event.user_id, event.anonymous_id, event.value
     event_id, event_type, items = event.event_id, event.type, event.items
     if (

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from operators.events.batch_decode import decode_batch
+from operators.events.batch_decode import decode_batch, is_sound
 from operators.events.decode import (
+    NESTING_MAX,
     RecordPosition,
     dead_letter,
     decode,
     decode_fast,
-    nesting_violation,
     record_processing_error,
     stable_event_id,
     validate,
@@ -73,8 +73,12 @@ class RecordAdapter:
         limits: Limits = DEFAULT,
     ) -> list[Event | DeadLetter]:
         """Read one record."""
-        if (events := self._try_fast(raw, now_ms, received_ms, limits)) is not None:
-            return events
+        events = self.try_fast(raw, now_ms, received_ms, limits)
+        return self._read(raw, position, now_ms, received_ms, limits) if events is None else events
+
+    def _read(
+        self, raw: bytes, position: RecordPosition, now_ms: int, received_ms: int, limits: Limits
+    ) -> list[Event | DeadLetter]:
         try:
             parts = self._split(parse_record(raw, limits))
         except Exception as error:
@@ -93,7 +97,7 @@ class RecordAdapter:
             results.append(result)
         return results
 
-    def _try_fast(
+    def try_fast(
         self, raw: bytes, now_ms: int, received_ms: int, limits: Limits
     ) -> list[Event | DeadLetter] | None:
         """The events of a record of the usual shape that break no rule, else None. Hot."""
@@ -102,11 +106,13 @@ class RecordAdapter:
         try:
             if not raw.isascii():
                 raw.decode()
-            if nesting_violation(raw) is not None:
+            if raw.count(b"{") + raw.count(b"[") > NESTING_MAX:
                 return None
             events: list[Event | DeadLetter] = []
             for event in self._read_usual(raw, now_ms, received_ms):
-                if len(event.items) > limits.event_items_max or not normalize(event, now_ms):
+                if not is_sound(event, now_ms, limits.event_items_max) and (
+                    len(event.items) > limits.event_items_max or not normalize(event, now_ms)
+                ):
                     return None
                 events.append(event)
         except Exception:  # whatever it is, the adapter finds out what to say of it
@@ -193,14 +199,18 @@ def _chunks(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
     raise error
 
 
-def line_reader(read_record: RecordReader) -> LogReader:
+def line_reader(reader: RecordReader) -> LogReader:
     """A reader of files with one such record on each line; offsets are line numbers from 1."""
+    try_fast = reader.try_fast if isinstance(reader, RecordAdapter) else None
 
     def read(
         lines: Iterable[bytes], *, source: str, now_ms: int, limits: Limits = DEFAULT
     ) -> Iterator[Event | DeadLetter]:
         for number, raw in enumerate(lines, 1):
-            position = RecordPosition(source, _FILE_PARTITION, number)
-            yield from read_record(raw, position, now_ms=now_ms, limits=limits)
+            results = try_fast(raw, now_ms, 0, limits) if try_fast else None
+            if results is None:
+                position = RecordPosition(source, _FILE_PARTITION, number)
+                results = reader(raw, position, now_ms=now_ms, limits=limits)
+            yield from results
 
     return read

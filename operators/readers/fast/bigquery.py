@@ -8,6 +8,7 @@ import msgspec
 
 from operators.events.decode import stable_event_id
 from operators.readers.common_fields import custom_props
+from operators.readers.fast.export_row import ExportRow, RowEcommerce, RowPrivacy, Whole
 from operators.readers.fast.ga4_items import Ga4Line, items
 from operators.readers.fast.values import (
     UnusualRecordError,
@@ -21,6 +22,7 @@ from operators.readers.fast.values import (
     person_id,
     text,
 )
+from operators.readers.fields import EMPTY_TEXTS
 from operators.readers.ga4 import EVENT_TYPES
 from operators.readers.numbers import parse_number
 from state.events import NO_PROPS, Campaign, Consent, Event
@@ -29,95 +31,10 @@ if TYPE_CHECKING:
     from state.events import EventType
 
 FORMAT = "ga4-bigquery"
-Whole = int | str | None
-"""A whole number: a text in most exports."""
-
-
-class RowValue(msgspec.Struct, gc=False):
-    """The value of a parameter: one of these."""
-
-    string_value: str | None = None
-    int_value: Whole = None
-    float_value: float | None = None
-    double_value: float | None = None
-
-
-class RowParam(msgspec.Struct, gc=False):
-    """A parameter."""
-
-    key: str
-    value: RowValue | None = None
-
-
-class RowEcommerce(msgspec.Struct, gc=False):
-    """An order."""
-
-    transaction_id: str | None = None
-    purchase_revenue: float | None = None
-
-
-class RowDevice(msgspec.Struct, gc=False):
-    """The device."""
-
-    category: str | None = None
-
-
-class RowPlace(msgspec.Struct, gc=False):
-    """Where the shopper is."""
-
-    country: str | None = None
-
-
-class RowPrivacy(msgspec.Struct, gc=False):
-    """What the shopper agreed to."""
-
-    analytics_storage: str | None = None
-    ads_storage: str | None = None
-
-
-class RowTraffic(msgspec.Struct, gc=False):
-    """The first campaign of the shopper."""
-
-    name: str | None = None
-    source: str | None = None
-    medium: str | None = None
-    term: str | None = None
-    content: str | None = None
-
-
-class RowCollected(msgspec.Struct, gc=False):
-    """The campaign of the event."""
-
-    manual_campaign_name: str | None = None
-    manual_source: str | None = None
-    manual_medium: str | None = None
-    manual_term: str | None = None
-    manual_content: str | None = None
-
-
-class ExportRow(msgspec.Struct, gc=False):
-    """A row."""
-
-    event_name: str
-    event_timestamp: Whole = None
-    event_params: list[RowParam] | None = None
-    items: list[Ga4Line] | None = None
-    user_pseudo_id: str | None = None
-    user_id: str | None = None
-    event_bundle_sequence_id: Whole = None
-    batch_page_id: Whole = None
-    batch_ordering_id: Whole = None
-    batch_event_index: Whole = None
-    ecommerce: RowEcommerce | None = None
-    device: RowDevice | None = None
-    geo: RowPlace | None = None
-    privacy_info: RowPrivacy | None = None
-    traffic_source: RowTraffic | None = None
-    collected_traffic_source: RowCollected | None = None
-
-
 _decode = msgspec.json.Decoder(ExportRow).decode
 _NO_ECOMMERCE = RowEcommerce()
+_TRAFFIC_PARAMS = ("source", "medium", "campaign", "term", "content")
+_TRAFFIC = frozenset(_TRAFFIC_PARAMS)
 _ANSWERS = {"Yes": True, "No": False}
 
 
@@ -164,19 +81,37 @@ def _params(row: ExportRow) -> dict[str, Any]:
     """The parameters by key, each with its one value."""
     values: dict[str, Any] = {}
     for param in row.event_params or ():
-        held = param.value
-        if held is None:
-            continue
-        value: Any = held.string_value
-        if value is None:
-            value = held.int_value
-        if value is None:
-            value = held.float_value
-        if value is None:
-            value = held.double_value
-        if value is not None and (key := text(param.key)) is not None:
-            values[key] = value
+        key, held = param.key, param.value
+        if key not in _READ_PARAMS:
+            if key.strip() is not key:  # it may be one of them, trimmed
+                raise UnusualRecordError
+        elif held is not None:
+            value: Any = held.string_value
+            if value is None:
+                value = held.int_value
+            if value is None:
+                value = held.float_value
+            if value is None:
+                value = held.double_value
+            if value is not None:
+                values[key] = value
     return values
+
+
+_READ_PARAMS = frozenset(_TRAFFIC_PARAMS) | {
+    "page_location",
+    "page_path",
+    "page_referrer",
+    "page_title",
+    "screen_name",
+    "currency",
+    "search_term",
+    "item_list_id",
+    "item_list_name",
+    "transaction_id",
+    "value",
+}
+"""The parameters that are looked at below."""
 
 
 def _param(params: dict[str, Any], *names: str) -> str | None:
@@ -192,25 +127,28 @@ def _param(params: dict[str, Any], *names: str) -> str | None:
 
 
 def _row_id(row: ExportRow, raw: bytes) -> str:
-    parts = [
-        _whole_text(part)
-        for part in (
-            row.user_pseudo_id,
-            row.event_timestamp,
-            row.event_name,
-            row.event_bundle_sequence_id,
-            row.batch_page_id,
-            row.batch_ordering_id,
-            row.batch_event_index,
-        )
-    ]
-    return stable_event_id(FORMAT, *parts) if parts[-1] else stable_event_id(FORMAT, raw, "0")
+    index = _whole_text(row.batch_event_index)
+    if not index:
+        return stable_event_id(FORMAT, raw, "0")
+    return stable_event_id(
+        FORMAT,
+        _whole_text(row.user_pseudo_id),
+        _whole_text(row.event_timestamp),
+        _whole_text(row.event_name),
+        _whole_text(row.event_bundle_sequence_id),
+        _whole_text(row.batch_page_id),
+        _whole_text(row.batch_ordering_id),
+        index,
+    )
 
 
 def _whole_text(value: Whole) -> str:
+    if value is None:
+        return ""
     if type(value) is int:
         return str(value)
-    return text(value) or ""  # type: ignore[arg-type]
+    trimmed: str = value.strip()  # type: ignore[union-attr]
+    return "" if trimmed in EMPTY_TEXTS else trimmed
 
 
 def _time_ms(row: ExportRow, now_ms: int) -> int:
@@ -267,8 +205,9 @@ def _campaign(row: ExportRow, params: dict[str, Any]) -> Campaign | None:
         )
     if collected is not None:
         return collected
-    names = ("source", "medium", "campaign", "term", "content")
-    own = campaign(*(_param(params, name) for name in names))
+    own = None
+    if not _TRAFFIC.isdisjoint(params):
+        own = campaign(*[_param(params, name) for name in _TRAFFIC_PARAMS])
     if own is not None or first is None:
         return own
     return campaign(first.source, first.medium, first.name, first.term, first.content)

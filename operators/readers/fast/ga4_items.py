@@ -66,8 +66,12 @@ def _first_position(*positions: int | str | None) -> int | str | None:
 def _category(line: Ga4Line) -> tuple[str, ...]:
     first = line.item_category
     path = () if first is None else category_path(first)
-    more = (line.item_category2, line.item_category3, line.item_category4, line.item_category5)
-    for part in more:
+    for part in (
+        line.item_category2,
+        line.item_category3,
+        line.item_category4,
+        line.item_category5,
+    ):
         if part is not None:
             path += category_path(part)
     return path

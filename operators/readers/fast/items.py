@@ -28,17 +28,17 @@ def line_item(
     available: bool | None = None,
 ) -> Item:
     """An item of an event of this type."""
-    pieces = _pieces(quantity)
+    pieces = 1 if quantity == 1 else _pieces(quantity)
     if event_type not in TYPES_WITH_QUANTITY:
         pieces = 1
-    return Item(
-        item_id, category, brand, name, amount(price), pieces, list_position(position), available
-    )
+    if position is not None:
+        position = list_position(position)
+    return Item(item_id, category, brand, name, amount(price), pieces, position, available)
 
 
 def _pieces(quantity: float | str | None) -> float:
     """Pieces or a weight, above zero; 1 where it is absent."""
-    if quantity == 1 or quantity is None or quantity == "":
+    if quantity is None or quantity == "":
         return 1
     number = parse_number(quantity)
     if number is None or not 0 < number <= QUANTITY_MAX:
@@ -50,6 +50,8 @@ def list_position(position: int | str | None) -> int | None:
     """A position in a list."""
     if position is None or position == "":
         return None
+    if type(position) is int and 0 <= position <= POSITION_MAX:
+        return position
     if type(position) is str and position.strip() in EMPTY_TEXTS:
         return None
     number = parse_number(position)

@@ -189,6 +189,8 @@ def campaign(
     content: str | None,
 ) -> Campaign | None:
     """The campaign of an event, from texts as they are sent."""
+    if source is None and medium is None and name is None and term is None and content is None:
+        return None
     found = Campaign(text(source), text(medium), text(name), text(term), text(content))
     return None if found == _NO_CAMPAIGN else found
 

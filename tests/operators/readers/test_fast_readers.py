@@ -143,7 +143,7 @@ def test_usual_records_are_read_by_the_fast_reader(format_name: str) -> None:
     reader = RECORD_READERS[format_name]
     assert isinstance(reader, RecordAdapter)
     for raw in records(format_name, 200):
-        events = reader._try_fast(raw, NOW_MS, 0, DEFAULT)
+        events = reader.try_fast(raw, NOW_MS, 0, DEFAULT)
         assert events is not None
         assert [type(event) for event in events] == [Event]
         same(format_name, raw)
@@ -154,7 +154,7 @@ def test_several_events_of_a_request_are_read_by_the_fast_reader() -> None:
     request = json.dumps(single | {"events": single["events"] * 3}).encode()
     reader = RECORD_READERS["ga4"]
     assert isinstance(reader, RecordAdapter)
-    events = reader._try_fast(request, NOW_MS, 0, DEFAULT)
+    events = reader.try_fast(request, NOW_MS, 0, DEFAULT)
     assert events is not None
     assert len(events) == len({event.event_id for event in events if isinstance(event, Event)}) == 3
     same("ga4", request)
