@@ -34,11 +34,12 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def read_body(
-    body: bytes, form: str, *, visitor: str, now_ms: int, limits: Limits
+    body: bytes, form: str, *, visitor: str, is_new: bool, now_ms: int, limits: Limits
 ) -> list[Event | DeadLetter]:
     """The events of a body in their order, a dead letter for each that cannot be used.
 
-    An event without any id is one of `visitor`, if that is not "". Raises RequestError where the body
+    An event without any id is one of `visitor`, if that is not "", unless it refuses analytics and the
+    visitor `is_new`. Raises RequestError where the body
     as a whole cannot be read, or has too many events.
     """
     if form not in FORMS:
@@ -49,7 +50,7 @@ def read_body(
     results: list[Event | DeadLetter] = []
     for index, record in enumerate(records):
         results += RECORD_READERS[form](
-            _with_visitor(record, form, visitor) if visitor else record,
+            _with_visitor(record, form, visitor, is_new=is_new) if visitor else record,
             RecordPosition(_SOURCE, form, index),
             now_ms=now_ms,
             received_ms=now_ms,
@@ -81,7 +82,7 @@ def split_records(body: bytes) -> list[bytes]:
     return lines
 
 
-def _with_visitor(record: bytes, form: str, visitor: str) -> bytes:
+def _with_visitor(record: bytes, form: str, visitor: str, *, is_new: bool) -> bytes:
     """A record with the visitor's id, unless it has an id of its own."""
     anonymous, user = _ID_FIELDS[form]
     try:
@@ -90,6 +91,9 @@ def _with_visitor(record: bytes, form: str, visitor: str) -> bytes:
         return record
     if not isinstance(fields, dict) or fields.get(anonymous) or fields.get(user):
         return record
+    consent = fields.get("consent")
+    if is_new and isinstance(consent, dict) and consent.get("analytics") is False:
+        return record  # who refuses to be recognised gets no id
     return msgspec.json.encode({**fields, anonymous: visitor})
 
 

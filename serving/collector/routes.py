@@ -69,7 +69,12 @@ class CollectorRoutes:
         visitor = "" if caller.is_trusted else self._access.visitor_of(_cookie(request))
         new_visitor = "" if visitor or caller.is_trusted else self._access.new_visitor()
         results = read_body(
-            body, form, visitor=visitor or new_visitor, now_ms=now_ms, limits=self._limits
+            body,
+            form,
+            visitor=visitor or new_visitor,
+            is_new=not visitor,
+            now_ms=now_ms,
+            limits=self._limits,
         )
         sender = Sender(caller.is_trusted, refuses_ads=request.headers.get("sec-gpc") == "1")
         answer = await self._intake.accept(results, sender, now_ms)
@@ -93,10 +98,8 @@ class CollectorRoutes:
 
 
 def _may_set_cookie(results: Sequence[Event | DeadLetter], visitor: str) -> bool:
-    """Whether an event counts for a new visitor who has not refused to be recognised."""
-    own = [one for one in results if isinstance(one, Event) and one.anonymous_id == visitor]
-    refused = [one for one in own if one.consent is not None and one.consent.analytics is False]
-    return bool(own) and not refused
+    """Whether an event counts for the new visitor; none does that refuses analytics."""
+    return any(isinstance(one, Event) and one.anonymous_id == visitor for one in results)
 
 
 def _inflated(request: Request, body: bytes) -> bytes:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from serving.collector.routes import SEGMENT_CALLS
@@ -52,6 +53,7 @@ NEVER = "no-store"
 EVERYBODY = "all"
 """The audience of lists that do not depend on who asks: a CDN may keep them."""
 PREFLIGHT_S = 600
+SNIPPET = Path(__file__).parents[1] / "static" / "snippet.js"
 
 
 class StorefrontApp:
@@ -106,6 +108,11 @@ class StorefrontApp:
         shopper = await self._finder.shopper(self._shopper_of(request, caller, page))
         answer = self._contents.choose(request.path_params["slot"], shopper.segments)
         return _json(answer, cache=NEVER if shopper.degraded else PERSONAL)
+
+    async def snippet(self, request: Request) -> Response:
+        """Answer `GET /v1/snippet.js`: the script of a page. Anybody may have it."""
+        headers = {"cross-origin-resource-policy": "cross-origin", "cache-control": SHARED}
+        return FileResponse(SNIPPET, media_type="text/javascript", headers=headers)
 
     async def openapi(self, request: Request) -> Response:
         """Answer `GET /openapi.json`."""
@@ -183,6 +190,7 @@ ROUTES = (
     ("POST", "/v1/lists", "page_lists"),
     ("GET", "/v1/shopper", "shopper"),
     ("GET", "/v1/content/{slot}", "content"),
+    ("GET", "/v1/snippet.js", "snippet"),
     ("GET", "/openapi.json", "openapi"),
     ("GET", "/healthz", "health"),
     ("GET", "/readyz", "ready"),

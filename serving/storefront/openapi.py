@@ -81,6 +81,7 @@ def document() -> dict[str, Any]:
                 "get": _operation("Content by segment", "ContentAnswer", [slot, *who])
             },
             **_collector_paths(),
+            "/v1/snippet.js": {"get": _text("The script of a page", "text/javascript")},
             "/openapi.json": {"get": _text("This document", "application/json")},
             "/healthz": {"get": _text("Whether the server is up")},
             "/readyz": {"get": _text("Whether Redis answers")},
