@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             _warn_of_old_results(url, settings)
         with (
             stop_on_signal() as stop,
-            closing(_records(log, args.format, settings.source.limits, stop)) as records,
+            closing(read_records(log, args.format, settings.source.limits, stop)) as records,
         ):
             source = RecordedSource({Path(log.name).name: lambda: records}, settings, stop)
             replay_source(
@@ -161,7 +161,7 @@ def _default_dead_letters(file: str) -> Path:
     return Path(f"{name}.dead-letters.jsonl")
 
 
-def _records(
+def read_records(
     log: LogFile, format_name: str, limits: Limits, stop: Flag
 ) -> Generator[Event | DeadLetter, None, None]:
     """Yield the records of the file in an order that can be replayed, with a progress bar."""

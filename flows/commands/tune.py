@@ -1,4 +1,4 @@
-"""`penstock tune`: searches better list settings on a recorded file, and confirms them."""
+"""`penstock tune`: searches better list settings, or a better estimator, on a recorded file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from flows.commands.evaluation_options import check_k
 from flows.commands.options import load_settings
 from flows.commands.output import check_directory, write_file
 from flows.commands.summaries import SUMMARIES
+from flows.commands.tune_estimators import PROPOSED, choose_estimator
 from flows.commands.tune_search import keys_to_search, search
 from flows.commands.tune_trials import TrialEvaluation
 from flows.process.printing import create_console
@@ -67,6 +68,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add(
         "--write", metavar="FILE.yaml", type=Path, help="write the settings that are better, if any"
     )
+    add(
+        "--estimators",
+        choices=[*PROPOSED],
+        help="choose the estimator of this section instead of list settings",
+    )
+    add(
+        "--candidate",
+        metavar="EXPRESSION",
+        action="append",
+        default=[],
+        help="with --estimators, try this one too; may be repeated",
+    )
     add("--seed", type=int, default=7, help="random seed of the search (default: %(default)s)")
     complete(parser, run, redis=False)
 
@@ -74,6 +87,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Search, confirm, print, write. Returns 1 if nothing is better. Raises UserError."""
     _check(args)
+    if args.estimators:
+        return _choose_estimator(args)
     current = load_settings(args)
     reading_settings = msgspec.structs.replace(
         current, lists=msgspec.structs.replace(current.lists, weights=TYPE_CODES)
@@ -106,8 +121,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _choose_estimator(args: argparse.Namespace) -> int:
+    terminal = create_console(soft_wrap=True)
+    found = choose_estimator(args, load_settings(args), terminal)
+    if found is None:
+        terminal.print("no gain that lasts: nothing is written")
+        return 1
+    text = _yaml({f"{args.estimators}.estimator": found})
+    terminal.print(text.rstrip(), markup=False)
+    if args.write:
+        write_file(args.write, text.encode())
+    return 0
+
+
 def _check(args: argparse.Namespace) -> None:
-    extras.require("tune", "penstock tune")
+    if not args.estimators:
+        extras.require("tune", "penstock tune")
+    elif args.format not in LOGS:
+        raise ConfigurationError(
+            f"--format {args.format}: --estimators needs events: {', '.join(LOGS)}"
+        )
     if args.trials < 1:
         raise ConfigurationError(f"--trials {args.trials}: at least 1")
     if not 0.05 <= args.confirm <= 0.9:
@@ -121,7 +154,7 @@ def _check(args: argparse.Namespace) -> None:
         check_directory(path)
 
 
-def _yaml(choice: Choice) -> str:
+def _yaml(choice: Mapping[str, float | str]) -> str:
     """Return the changed settings as YAML, in the form of `config.yaml`."""
     tree: dict[str, Any] = {}
     for key, value in choice.items():

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.commands import cli, extras
+from flows.commands.tune_estimators import PROPOSED
 from operators.evaluation.search_space import EVENT_TYPES, SEARCH_SPACE
+from operators.synthetic.traffic import encode_lines, generate_events
 from state import config_loader
 from state.config import Settings
 
@@ -123,3 +125,73 @@ def test_without_optuna_the_error_names_the_extra(
         "penstock: penstock tune needs optuna, which is not installed: "
         f"{sys.executable} -m pip install 'penstock[tune]'\n",
     )
+
+
+def shop(folder: Path, events_per_s: float) -> str:
+    """The events of a synthetic shop."""
+    path = folder / "events.jsonl"
+    generated = generate_events(events=2400, shoppers=250, items=50, events_per_s=events_per_s)
+    path.write_bytes(b"\n".join(encode_lines(generated)))
+    return str(path)
+
+
+def chosen(capsys: Capture, *argv: str) -> tuple[int, list[str]]:
+    code = cli.main(["tune", *argv, "--format", "penstock"])
+    captured = capsys.readouterr()
+    return code, (captured.out + captured.err).splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ["clusters", "propensity"])
+def test_an_estimator_is_chosen_on_the_first_part_and_written_if_it_is_better_later_too(
+    tmp_path: Path, capsys: Capture, section: str
+) -> None:
+    found = tmp_path / "found.yaml"
+    days = ("horizon_days=2", "churn_days=2", "labels_min=10", "sampled_share=1")
+    kind = "river.cluster.KMeans" if section == "clusters" else "river.dummy.PriorClassifier"
+    code, lines = chosen(
+        capsys,
+        shop(tmp_path, 0.002),
+        *("--estimators", section, "--write", str(found), "--candidate", f"{kind}()"),
+        *(word for one in days for word in ("--set", f"propensity.{one}")),
+    )
+    measure = "silhouette" if section == "clusters" else "log loss"
+    tried = [line.split(" s  ")[-1] for line in lines if line.startswith(measure)]
+    candidates = ["ours", *PROPOSED[section][1:], f"{kind}()"]
+    assert tried[: len(candidates)] == candidates
+    later = tried[len(candidates) :]
+    if code == 0:
+        text = getattr(config_loader.load(found, environment={}), section).estimator
+        assert ["ours", text] == later
+        assert text in candidates
+    else:
+        assert lines[-1] == "no gain that lasts: nothing is written"
+        assert not found.exists()
+        assert later[:1] in ([], ["ours"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "error"),
+    [
+        (
+            ("--estimators", "clusters", "--candidate", "river.cluster.KMean()"),
+            "did you mean river.cluster.KMeans?",
+        ),
+        (
+            ("--estimators", "propensity", "--candidate", "river.cluster.KMeans()"),
+            "KMeans is not a classifier",
+        ),
+    ],
+)
+def test_a_candidate_that_cannot_be_used_is_one_error_line(
+    tmp_path: Path, capsys: Capture, argv: Sequence[str], error: str
+) -> None:
+    code, lines = chosen(capsys, shop(tmp_path, 0.2), *argv)
+    assert code == 2
+    assert error in lines[-1]
+
+
+def test_estimators_are_chosen_on_events(tmp_path: Path, capsys: Capture) -> None:
+    code, text = said(capsys, log(tmp_path, 2, drifts=False), "--estimators", "clusters")
+    assert code == 2
+    assert "--estimators needs events" in text
