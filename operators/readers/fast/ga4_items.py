@@ -8,7 +8,7 @@ import msgspec
 
 from operators.events.validation import TYPES_WITH_ITEMS
 from operators.readers.fast.items import line_item
-from operators.readers.fast.values import category_path, first_text, item_id, item_tuple, text
+from operators.readers.fast.values import category_path, first_text, item_id, item_tuple
 
 if TYPE_CHECKING:
     from state.events import EventType, Item
@@ -32,6 +32,8 @@ class Ga4Line(msgspec.Struct, gc=False):
     item_list_id: str | None = None
     item_list_name: str | None = None
     currency: str | None = None
+    url: str | None = None
+    image_url: str | None = None
 
 
 def items(event_type: EventType, lines: list[Ga4Line]) -> tuple[Item, ...]:
@@ -48,11 +50,13 @@ def _item(event_type: EventType, line: Ga4Line) -> Item:
         event_type,
         item_id(line.item_id, line.item_name),
         _category(line),
-        text(line.item_brand),
-        text(line.item_name),
+        line.item_brand,
+        line.item_name,
         line.price,
         line.quantity,
         position,
+        line.url,
+        line.image_url,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.readers.fast.values import UnusualRecordError, amount
+from operators.readers.fast.values import UnusualRecordError, amount, text
 from operators.readers.fields import EMPTY_TEXTS, POSITION_MAX
 from operators.readers.line_items import TYPES_WITH_QUANTITY
 from operators.readers.numbers import parse_number
@@ -25,6 +25,8 @@ def line_item(
     price: float | None,
     quantity: float | str | None,
     position: int | str | None,
+    url: str | None,
+    image_url: str | None,
     available: bool | None = None,
 ) -> Item:
     """An item of an event of this type."""
@@ -33,7 +35,18 @@ def line_item(
         pieces = 1
     if position is not None:
         position = list_position(position)
-    return Item(item_id, category, brand, name, amount(price), pieces, position, available)
+    return Item(
+        item_id=item_id,
+        category=category,
+        brand=text(brand),
+        name=text(name),
+        price=amount(price),
+        quantity=pieces,
+        position=position,
+        available=available,
+        url=text(url),
+        image_url=text(image_url),
+    )
 
 
 def _pieces(quantity: float | str | None) -> float:

@@ -37,7 +37,7 @@ class CaptureProperties(ShopProperties, gc=False):
     user_id: str | None = msgspec.field(default=None, name="$user_id")
     is_identified: bool | None = msgspec.field(default=None, name="$is_identified")
     has_person: bool | None = msgspec.field(default=None, name="$process_person_profile")
-    url: str | None = msgspec.field(default=None, name="$current_url")
+    current_url: str | None = msgspec.field(default=None, name="$current_url")
     path: str | None = msgspec.field(default=None, name="$pathname")
     referrer: str | None = msgspec.field(default=None, name="$referrer")
     screen_name: str | None = msgspec.field(default=None, name="$screen_name")
@@ -89,7 +89,7 @@ def read(raw: bytes, now_ms: int, received_ms: int) -> list[Event]:
         user_id=user_id,
         **({} if is_custom else shop_fields(event_type, properties)),
         page=page(
-            text(properties.url),
+            text(properties.current_url),
             text(properties.path),
             text(properties.referrer),
             first_text(properties.title, properties.screen_name),

@@ -46,7 +46,6 @@ class CallPage(msgspec.Struct, gc=False):
 class CallProperties(ShopProperties, gc=False):
     """The properties of a call."""
 
-    url: str | None = None
     path: str | None = None
     referrer: str | None = None
     distinct_id: Given = NOT_GIVEN

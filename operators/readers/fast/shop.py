@@ -43,6 +43,8 @@ class ShopProduct(msgspec.Struct, gc=False):
     price: float | None = None
     quantity: float | None = None
     position: int | None = None
+    url: str | None = None
+    image_url: str | None = None
 
 
 class ShopProperties(ShopProduct, gc=False):
@@ -102,11 +104,13 @@ def _item(event_type: EventType, product: ShopProduct) -> Item:
         event_type,
         item_id(product.product_id, product.id, product.sku),
         () if category is None else category_path(category),
-        text(product.brand),
-        text(product.name),
+        product.brand,
+        product.name,
         product.price,
         product.quantity,
         product.position,
+        product.url,
+        product.image_url,
     )
 
 

@@ -49,6 +49,8 @@ class SnowplowProduct(msgspec.Struct, gc=False):
     position: int | None = None
     currency: str | None = None
     inventory_status: str | None = None
+    url: str | None = None
+    image_url: str | None = None
 
 
 class SnowplowAction(msgspec.Struct, gc=False):
@@ -218,10 +220,12 @@ def _item(event_type: EventType, product: SnowplowProduct) -> Item:
         event_type,
         item_id(product.id),
         () if category is None else category_path(category),
-        text(product.brand),
-        text(product.name),
+        product.brand,
+        product.name,
         product.price,
         product.quantity,
         product.position,
+        product.url,
+        product.image_url,
         None if status is None else _stock(normalized_name(status)),
     )

@@ -36,6 +36,7 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
 }
 POSITION = RecordPosition("log", "0", 1)
 RARE_FIELDS: list[tuple[str, Any]] = [
+    ("url", "https://shop.example/mug"), ("image_url", " x "), ("url", 7), ("image_url", ["x"]),
     ("reco", {"slot": "home"}), ("batch", []), ("distinct_id", "d"), ("$anon_distinct_id", "a"),
     ("previousId", "p"), ("type", "alias"), ("event", "Order Refunded"), ("name", "refund"),
     ("true_tstamp", "2026-03-01T10:00:00Z"), ("timestamp", "2026-03-01 10:00:00.1235"),
