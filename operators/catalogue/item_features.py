@@ -83,17 +83,13 @@ class ItemFeatures(KeepsNoRows):
         has_card = self._column("has_card")
         new_rows = np.unique(rows[~has_card[rows]])
         has_card[new_rows] = True
-        names = [self._items.ids[row] for row in new_rows.tolist()]
-        updates = [*zip(new_rows.tolist(), names, strict=True)]
-        updates += [(self._items.get(name), name) for name in changed]
-        applied: list[int] = []
-        for row, name in updates:
-            card = cards.get(name)
-            if row != NO_ROW and card is not None:
-                self._apply_card(row, card)
-                applied.append(row)
-        if applied:
-            self.changed_rows.mark(np.array(applied, np.int32))
+        updates = {row: self._items.ids[row] for row in new_rows.tolist()}
+        updates |= {self._items.get(name): name for name in changed}
+        updates.pop(NO_ROW, None)
+        found = {row: card for row, name in updates.items() if (card := cards.get(name))}
+        if found:
+            self._apply_cards(found)
+            self.changed_rows.mark(np.array([*found], np.int32))
 
     def take_stock_changes(self) -> tuple[Rows, Rows]:
         """The items that sold out, and those that are back in stock, since the last call."""
@@ -127,14 +123,16 @@ class ItemFeatures(KeepsNoRows):
         """Replace the number of items that are sold out."""
         self.sold_out_items = int(scalars[0][0])
 
-    def _apply_card(self, row: int, card: ItemCard) -> None:
-        if card.category:
-            self.category[row] = self.categories.get_or_add("/".join(card.category))
-        if card.brand:
-            self.brand[row] = self.brands.get_or_add(card.brand)
-        if card.price is not None:
-            self.price[row] = card.price
-        is_sold_out = card.available is False
-        if is_sold_out != self.sold_out[row]:
-            self.sold_out_items += 1 if is_sold_out else -1
-            self.sold_out[row] = self._stock_changes[row] = is_sold_out
+    def _apply_cards(self, card_by_row: Mapping[int, ItemCard]) -> None:
+        category, brand, price, sold_out = self.category, self.brand, self.price, self.sold_out
+        for row, card in card_by_row.items():
+            if card.category:
+                category[row] = self.categories.get_or_add("/".join(card.category))
+            if card.brand:
+                brand[row] = self.brands.get_or_add(card.brand)
+            if card.price is not None:
+                price[row] = card.price
+            is_sold_out = card.available is False
+            if is_sold_out != sold_out[row]:
+                self.sold_out_items += 1 if is_sold_out else -1
+                sold_out[row] = self._stock_changes[row] = is_sold_out

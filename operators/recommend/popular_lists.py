@@ -59,15 +59,24 @@ class PopularLists(KeepsNoRows):
     def learn(self, events: EventColumns, batch: Interactions) -> None:
         """Learn a batch of events. `batch` holds the rows of the same events."""
         self.trending.learn_many(batch)
-        for kind, values in (
-            ("category", events.categories),
-            ("segment", events.segments),
-            ("country", events.countries),
-            ("price", price_bands(self._item_features.price[batch.item])),
-        ):
-            if values:
-                scope = self._scope_rows(kind, values)
-                self.scoped.learn_many(scope, batch.item, batch.weight, batch.at_ms)
+        scopes = [
+            self._scope_rows(kind, values)
+            for kind, values in (
+                ("category", events.categories),
+                ("segment", events.segments),
+                ("country", events.countries),
+                ("price", price_bands(self._item_features.price[batch.item])),
+            )
+            if values
+        ]
+        # A scope is of one kind: all kinds at once are learned as one after the other.
+        kinds = len(scopes)
+        self.scoped.learn_many(
+            np.concatenate(scopes),
+            np.tile(batch.item, kinds),
+            np.tile(batch.weight, kinds),
+            np.tile(batch.at_ms, kinds),
+        )
 
     def popular_list(self) -> RankedLists:
         """One list: the most popular items of the shop."""

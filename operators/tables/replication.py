@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from operators.kernels.distinct_rows import distinct_rows
+from operators.tables.array_ops import grow
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from state.arrays import Rows
 
-_SORTED_MAX_SHARE = 16
-"""Marks of more than one in so many rows are merged in a map of the rows, fewer by sorting them."""
+_NO_ROWS: Rows = np.empty(0, np.int32)
+_NO_ROWS.flags.writeable = False
 
 
 class ChangedRows:
@@ -28,14 +31,19 @@ class ChangedRows:
     >>> changed = ChangedRows(); changed.take(2).tolist()
     [0, 1]
     >>> changed.mark(np.array([2, 0, 2])); changed.take(3).tolist(), changed.take(3).tolist()
-    ([0, 2], [])
+    ([2, 0], [])
     """
 
-    __slots__ = ("_is_all", "_marked")
+    __slots__ = ("_is_all", "_is_taken", "_marked")
 
     def __init__(self) -> None:
         self._is_all = True
         self._marked: list[NDArray[np.integer]] = []
+        self._is_taken = np.zeros(0, np.bool_)
+
+    def __bool__(self) -> bool:
+        """Whether any row is marked."""
+        return self._is_all or bool(self._marked)
 
     def mark(self, rows: NDArray[np.integer]) -> None:
         """Mark rows as changed. The array is kept: it must not change afterwards."""
@@ -48,19 +56,17 @@ class ChangedRows:
         self._marked.clear()
 
     def take(self, length: int) -> Rows:
-        """The changed rows below `length`, ascending; they are unmarked."""
+        """The changed rows below `length`, each once; they are unmarked."""
         if self._is_all:
             self._is_all = False
             return np.arange(length, dtype=np.int32)
         if not self._marked:
-            return np.empty(0, np.int32)
-        rows = self._marked[0] if len(self._marked) == 1 else np.concatenate(self._marked)
+            return _NO_ROWS
+        rows = np.concatenate(self._marked, dtype=np.int32, casting="same_kind")
         self._marked.clear()
-        if len(rows) * _SORTED_MAX_SHARE < length:
-            return np.unique(rows).astype(np.int32)
-        is_changed = np.zeros(length, np.bool_)
-        is_changed[rows] = True
-        return np.flatnonzero(is_changed).astype(np.int32)
+        self._is_taken = grow(self._is_taken, length, False)
+        out = np.empty(len(rows), np.int32)
+        return out[: distinct_rows(rows, self._is_taken, out)]
 
 
 class TableRows(NamedTuple):
@@ -104,6 +110,8 @@ class ReplicatedColumns:
 
 def take_rows(table: Replicated) -> TableRows:
     """Copies of the rows that changed since they were last taken."""
+    if not table.changed_rows:
+        return TableRows(0, _NO_ROWS, (), table.replicated_scalars())
     columns = table.replicated_columns()
     length = len(columns[0])
     rows = table.changed_rows.take(length)
@@ -113,8 +121,8 @@ def take_rows(table: Replicated) -> TableRows:
 
 def write_rows(table: Replicated, changes: TableRows) -> None:
     """Write rows of a table over a replica of it."""
-    table.ensure_rows(changes.length)
     if len(changes.rows):
+        table.ensure_rows(changes.length)
         for column, values in zip(table.replicated_columns(), changes.columns, strict=True):
             column[changes.rows] = values
     table.write_scalars(changes.scalars)

@@ -14,7 +14,7 @@ from state.shopper import PERSONALIZATION
 from state.training import ItemEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from state.entries import Interaction, ItemUpdate
     from state.messages import ShardPart
@@ -94,21 +94,23 @@ class ItemBatch:
 def item_events_of(part: ShardPart) -> ItemEvents:
     """What items are trained with of one shard's part of a batch."""
     outputs = part.outputs
-    active = {row.shopper: row.features for output in outputs for row in output.active}
-    offset = LAST_MS_COLUMN * _FLOAT64.size
+    active = _joined([output.active for output in outputs])
+    offset, unpack = LAST_MS_COLUMN * _FLOAT64.size, _FLOAT64.unpack_from
+    evicted = _joined([output.evicted for output in outputs])
+    back = {row.shopper for row in active} if evicted else frozenset()
     return ItemEvents(
         part.batch,
         part.sequence,
         part.shard,
         any(output.last for output in outputs),
-        int(max((_FLOAT64.unpack_from(row, offset)[0] for row in active.values()), default=0)),
-        _joined(output.interactions for output in outputs),
-        _joined(output.limited_interactions for output in outputs),
-        _joined(output.item_updates for output in outputs),
-        _joined(output.merged for output in outputs),
+        int(max([unpack(row.features, offset)[0] for row in active], default=0)),
+        _joined([output.interactions for output in outputs]),
+        _joined([output.limited_interactions for output in outputs]),
+        _joined([output.item_updates for output in outputs]),
+        _joined([output.merged for output in outputs]),
         [name for output in outputs for name, _ in output.erased],
-        [name for output in outputs for name, _ in output.evicted if name not in active],
-        _joined(output.consent_withdrawals for output in outputs),
+        [name for name, _ in evicted if name not in back],
+        _joined([output.consent_withdrawals for output in outputs]),
     )
 
 
@@ -117,8 +119,10 @@ def no_interactions() -> EventColumns:
     return EventColumns([], [], [], [], [], [], [], [])
 
 
-def _joined(lists: Iterable[list[T]]) -> list[T]:
-    return list(chain.from_iterable(lists))
+def _joined(lists: list[list[T]]) -> list[T]:
+    """The entries of all lists: of most parts of a small batch there are none, or only one list."""
+    filled = [entries for entries in lists if entries]
+    return filled[0] if len(filled) == 1 else list(chain.from_iterable(filled))
 
 
 def _interactions(

@@ -39,7 +39,7 @@ JOURNAL = "items"  # stored
 PART = "recommender"  # stored when items were learned in the step that makes lists
 
 EVENTS_PER_ITEM_LIST = 16
-ITEM_LISTS_MIN = 32
+ITEM_LISTS_MIN = 8
 """A batch rewrites one changed item list for so many interactions, or `ITEM_LISTS_MIN`: item lists move
 slowly, and the cost of a batch should follow what is in it."""
 

@@ -81,7 +81,7 @@ class ItemTrainer(TableState):
         isolate = self.errors.isolate
         if len(batch):
             with isolate("facts"):
-                self.features.update(batch.item, events.changed_items, events.cards)
+                self.features.update(batch.item, (), events.cards)
             self.last_seen.update(batch.item, batch.at_ms)
             for learner in self.models.learners:
                 self._learn(learner, batch)

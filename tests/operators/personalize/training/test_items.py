@@ -85,6 +85,7 @@ def write(models: ItemModels, message: ItemsTrained) -> None:
 def assert_equal(ours: ItemModels, theirs: ItemModels) -> None:
     assert theirs.items.ids == ours.items.ids
     for table, copied in zip(ours.tables(), theirs.tables(), strict=True):
+        copied.ensure_rows(len(table.replicated_columns()[0]))
         for column, other in zip(
             table.replicated_columns(), copied.replicated_columns(), strict=True
         ):

@@ -261,6 +261,7 @@ def test_a_replica_that_gets_the_changed_rows_answers_like_the_learner(
     replicate(learner, replica)
     assert same(learner.candidates(requests(), K), replica.candidates(requests(), K))
     for table, copied in zip(learner.replicated_tables(), replica.replicated_tables(), strict=True):
+        copied.ensure_rows(len(table.replicated_columns()[0]))
         for ours, theirs in zip(
             table.replicated_columns(), copied.replicated_columns(), strict=True
         ):

@@ -82,6 +82,7 @@ def assert_equal(trained: ItemModels, replica: ItemModels) -> None:
     assert replica.features.sold_out_items == trained.features.sold_out_items
     tables = zip(trained.tables(), replica.tables(), strict=True)
     for ours, theirs in tables:
+        theirs.ensure_rows(len(ours.replicated_columns()[0]))
         pairs = zip(ours.replicated_columns(), theirs.replicated_columns(), strict=True)
         for column, copied in pairs:
             assert np.array_equal(column, copied, equal_nan=column.dtype.kind == "f")
