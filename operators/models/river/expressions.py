@@ -74,6 +74,9 @@ class _ExpressionReader:
             what = type(result).__name__
             raise self._error(f"{what} is not {self._kind.words}")
         if _is_stochastic(result):
+            # An estimator that another one makes by default.
+            result = result.clone(_seeded(result._get_params(), self._seed))
+        if _is_stochastic(result):
             raise self._error("has a random part that takes no seed")
         return result
 
@@ -195,6 +198,18 @@ def _elsewhere(name: str) -> str:
 def _did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     close = difflib.get_close_matches(name, [*known], n=2)
     return f": did you mean {' or '.join(f'{prefix}{one}' for one in close)}?" if close else ""
+
+
+def _seeded(parameters: Any, seed: int) -> Any:
+    """Parameters as River clones by them, with the seed wherever there is none."""
+    if isinstance(parameters, tuple) and len(parameters) == 2 and isinstance(parameters[1], dict):
+        return parameters[0], _seeded(parameters[1], seed)
+    if not isinstance(parameters, dict):
+        return parameters
+    return {
+        name: seed if name == "seed" and value is None else _seeded(value, seed)
+        for name, value in parameters.items()
+    }
 
 
 def _is_stochastic(estimator: Base) -> bool:

@@ -29,6 +29,8 @@ def test_a_class_with_literals_is_that_estimator() -> None:
 def test_a_random_part_without_a_seed_gets_the_one_of_the_configuration(given_seed: str) -> None:
     assert read(f"river.cluster.KMeans(n_clusters=3{given_seed})").seed == 7
     assert read("river.cluster.STREAMKMeans(n_clusters=3)").kwargs == {"seed": 7}
+    assert read("river.cluster.KMeans(3, .5, 0, 1, 2, None)").seed == 7
+    assert read("river.neighbors.KNNClassifier()", CLASSIFIER).engine.seed == 7
 
 
 def test_estimators_are_nested_and_piped() -> None:
@@ -84,7 +86,6 @@ def test_the_name_of_a_feature_stands_for_its_number() -> None:
         ("(lambda: 1)()", "is not a name under `river.`"),
         ("[x for x in ()]", "is neither a class of River nor a plain value"),
         ("river.cluster.KMeans(mu=b'1')", "is neither a number nor a text"),
-        ("river.cluster.KMeans(2, .5, 0, 1, 2, None)", "a random part that takes no seed"),
         ("river.cluster.KMeans(", "cannot be read (SyntaxError"),
         ("", "cannot be read (SyntaxError"),
         ("(" * 300, "cannot be read (SyntaxError"),
