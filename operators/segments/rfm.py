@@ -206,12 +206,15 @@ class Rfm(TableState):
                 self.quantiles, self.due_ms, self._cursor = np.zeros((3, 0), np.int64), 0, _IDLE
 
     def _compute_scores(self, bought: NDArray[np.int64]) -> Scores:
+        scores = np.zeros(len(bought), np.int16)
         if not self.quantiles.shape[1]:
-            return np.zeros(len(bought), np.int16)
-        above = (bought[:, :, None] > self.quantiles[None]).sum(axis=2)
-        points = np.array(self._points, np.int16)[above]
-        scores: Scores = (points @ np.array([100, 10, 1], np.int16)) * (bought[:, 1] > 0)
-        return scores.astype(np.int16)
+            return scores
+        buyers = np.flatnonzero(bought[:, 1] > 0)  # few of all
+        points = np.array(self._points, np.int16)
+        for column, (limits, place) in enumerate(zip(self.quantiles, (100, 10, 1), strict=True)):
+            above = np.searchsorted(limits, bought[buyers, column])
+            scores[buyers] += points[above] * np.int16(place)
+        return scores
 
     def ensure_rows(self, rows: int) -> None:
         """Grow to at least this many rows."""
