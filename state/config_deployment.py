@@ -99,6 +99,7 @@ class Storefront(Section, frozen=True):
     """The HTTP server of a storefront (`penstock serve`)."""
 
     listen: str = "127.0.0.1:8700"
+    metrics_listen: str = ""
     origins: tuple[str, ...] = ()
     slots: tuple[SlotName, ...] = ()
     shopper_fields: tuple[str, ...] = ("known", "stage", "intent", "top_category", "consent")

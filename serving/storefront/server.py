@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
+from prometheus_client import start_http_server
 
 from serving.collector.intake import Intake
 from serving.collector.routes import CollectorRoutes
@@ -16,17 +17,19 @@ from serving.dashboard.connections import limited_protocol
 from serving.dashboard.server import listen_at, parse_listen, run_until
 from serving.http.access import StorefrontAccess
 from serving.http.rates import RequestRates
+from serving.storefront import metrics
 from serving.storefront.app import StorefrontApp, create_app
 from serving.storefront.content import ContentTable
 from serving.storefront.finder import Finder
 from serving.storefront.reads import TimedReads
 from serving.storefront.shared import SharedValues
 from state import keys
-from state.errors import StoreError
+from state.errors import ConfigurationError, StoreError
 from state.store import AsyncReader
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
 
     from serving.collector.event_log import EventLog
     from state.config import Settings
@@ -92,12 +95,14 @@ class StorefrontServer:
         self._socket = listen_at(
             host, port, f"storefront.listen {storefront.listen}", any_port=any_port
         )
+        self._metrics_listen = storefront.metrics_listen
         url_host = f"[{host}]" if ":" in host else host
         self.url = f"http://{url_host}:{self._socket.getsockname()[1]}"
 
     def serve(self, stop: threading.Event) -> None:
-        """Serve until `stop` is set."""
-        asyncio.run(self._serve(stop))
+        """Serve until `stop` is set. Raises ConfigurationError where metrics cannot be served."""
+        with _metrics_endpoint(self._metrics_listen):
+            asyncio.run(self._serve(stop))
 
     async def _serve(self, stop: threading.Event) -> None:
         drain = asyncio.create_task(self._intake.drain_while_running()) if self._intake else None
@@ -111,6 +116,27 @@ class StorefrontServer:
             if self._log is not None:
                 await self._log.close()
             await self._reader.close()
+
+
+@contextmanager
+def _metrics_endpoint(listen: str) -> Iterator[None]:
+    """Serve /metrics at an address of its own inside the block; "" for none."""
+    if not listen:
+        yield
+        return
+    host, port = parse_listen(listen, "storefront.metrics_listen")
+    try:
+        server, thread = start_http_server(port, host, registry=metrics.REGISTRY)
+    except OSError as error:
+        raise ConfigurationError(
+            f"storefront.metrics_listen {listen}: {error.strerror}: name another address"
+        ) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _clock_ms() -> int:

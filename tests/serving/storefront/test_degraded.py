@@ -14,6 +14,7 @@ import pytest
 from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
 from state.store import Store
+from tests.kafka_broker import free_port
 from tests.serving.storefront.servers import Door, open_door
 
 if TYPE_CHECKING:
@@ -126,3 +127,14 @@ def test_a_reply_that_is_no_list_is_no_list(redis: EmbeddedRedis) -> None:
     client.set(keys.top_key("ann", "home"), "{not json")
     with open_door(redis.url) as door:
         assert ask(door) == (False, ["popular"])
+
+
+def test_metrics_have_an_address_of_their_own(redis: EmbeddedRedis) -> None:
+    port = free_port()
+    with open_door(redis.url, metrics_listen=f"127.0.0.1:{port}") as door:
+        ask(door)
+        wait_until(lambda: "penstock_storefront_requests_total" in metrics_at(port))
+
+
+def metrics_at(port: int) -> str:
+    return Door(f"http://127.0.0.1:{port}").get("/metrics").body.decode()
