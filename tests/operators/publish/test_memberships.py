@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.recovery.orphaned_changes import ChangeStreamReader
-from operators.personalize.rebuild import shared_writes
+from operators.personalize.rebuild import item_writes, shared_writes
 from operators.publish import segment_stats
 from operators.segments.segment_scan import SegmentScan
 from state import keys
@@ -135,6 +135,8 @@ def test_a_redis_that_came_back_empty_is_told_everything_again(redis_url: str) -
     }
     store.client.flushall()
     for writes in shared_writes(telling.learning.state, 0, 100):
+        store.send(writes)
+    for writes in item_writes(telling.learning.items, 100):
         store.send(writes)
     telling.learn(batches()[18:])
     assert telling.said() == telling.said_of_shoppers() == telling.known()

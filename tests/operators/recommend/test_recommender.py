@@ -18,13 +18,12 @@ from state import config_lists
 from state.arrays import NO_ROW
 from state.interactions import PURCHASE, VIEW, EventColumns
 from tests import removals
+from tests.restored import assert_same_state, ids_of, parts_of, restore
 from tests.shared import shared_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from operators.recommend.components import RecommenderComponents
-    from operators.recommend.items.trainer import ItemTrainer
     from state.arrays import Rows, Times
 
 NOW_MS = 1_700_000_000_000
@@ -258,24 +257,6 @@ def test_changed_item_lists_and_scopes_are_taken_once() -> None:
     assert recommender.components.popular_lists.take_changed_scopes()[0] == []
 
 
-def parts_of(
-    recommender: StandaloneRecommender,
-) -> tuple[RecommenderComponents | ItemTrainer, RecommenderComponents | ItemTrainer]:
-    return recommender.components, recommender.trainer
-
-
-def ids_of(part: RecommenderComponents | ItemTrainer) -> dict[str, list[str]]:
-    return {name: row_index.ids for name, row_index in part.row_indexes().items()}
-
-
-def restore(recommender: StandaloneRecommender, restored: StandaloneRecommender) -> None:
-    for part, empty in zip(parts_of(recommender), parts_of(restored), strict=True):
-        empty.restore(part.arrays())
-        empty.restore_ids(ids_of(part))
-    restored.trainer.restore_cards({})
-    restored.update_replica()
-
-
 def test_a_restored_recommender_goes_on_bit_for_bit() -> None:
     recommender, restored = shop(), StandaloneRecommender()
     recommender.rank(["visitor1", "visitor2"], NOW_MS)
@@ -285,11 +266,7 @@ def test_a_restored_recommender_goes_on_bit_for_bit() -> None:
     for one in (recommender, restored):
         one.learn(more)
     assert restored.rank(shoppers, NOW_MS).entries() == recommender.rank(shoppers, NOW_MS).entries()
-    for part, other in zip(parts_of(recommender), parts_of(restored), strict=True):
-        assert ids_of(other) == ids_of(part)
-        kept, again = part.arrays(), other.arrays()
-        assert kept.keys() == again.keys()
-        assert all(array.tobytes() == again[name].tobytes() for name, array in kept.items())
+    assert_same_state(recommender, restored)
 
 
 @pytest.mark.slow

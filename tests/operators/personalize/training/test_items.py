@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -220,3 +221,15 @@ def test_a_resumed_step_goes_on_alike_and_starts_with_the_whole_models(
         else:
             write(whole, trained(step, messages(number, rows)))
         assert_equal(step.trainer.models, whole)
+
+
+def test_a_message_to_another_process_is_the_same_there() -> None:
+    step, here, there = ItemTraining(flow_settings()), replica(), replica()
+    update = ItemUpdate(START_MS, Item("mug", name="Mug", category=("home",), price=5.0), "EUR")
+    message = trained(step, messages(0, [("ann", "mug", "item_view", 1)], [update]))
+    sent = pickle.loads(pickle.dumps(message))
+    write(here, message)
+    write(there, sent)
+    assert_equal(here, there)
+    assert sent.events == message.events
+    assert (sent.batch, sent.writes) == (message.batch, message.writes)

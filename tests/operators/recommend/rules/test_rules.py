@@ -17,6 +17,7 @@ from state.entries import ItemUpdate
 from state.events import Item
 from state.interactions import PURCHASE, VIEW, EventColumns
 from tests import removals
+from tests.restored import assert_same_state, restore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -262,21 +263,14 @@ def test_without_cards_and_purchases_rules_change_nothing(allow_repeats: bool) -
 def test_a_restored_recommender_goes_on_with_what_was_bought() -> None:
     shop = shop_of()
     shop.click(*((f"b{n}", f"i{n % 4}") for n in range(40)), kind=PURCHASE)
-    arrays = shop.recommender.components.arrays()
     other = Shop()
-    ids = {name: one.ids for name, one in shop.recommender.components.row_indexes().items()}
-    other.recommender.components.restore(arrays)
-    other.recommender.components.restore_ids(ids)
+    restore(shop.recommender, other.recommender)
     other.at_ms = shop.at_ms
     for one in (shop, other):
         one.click(("b1", "i5"), ("b9", "i2"), kind=PURCHASE)
     everyone = [f"b{n}" for n in range(40)]
     assert [shop.entries(one) for one in everyone] == [other.entries(one) for one in everyone]
-    again = other.recommender.components.arrays()
-    assert all(
-        array.tobytes() == again[n].tobytes()
-        for n, array in shop.recommender.components.arrays().items()
-    )
+    assert_same_state(shop.recommender, other.recommender)
 
 
 brands, categories = (
