@@ -125,6 +125,10 @@ class Order(msgspec.Struct, gc=False, array_like=True):
         return self.value_micros != ORDER_NOT_SEEN
 
 
+LatestContext = dict[str, tuple[int, str]]
+"""The last device, country and campaign of a shopper, each with its time (ms)."""
+
+
 class RuleState(msgspec.Struct, gc=False, array_like=True):
     """What rule segments keep of a shopper. Times in ms.
 
@@ -136,7 +140,7 @@ class RuleState(msgspec.Struct, gc=False, array_like=True):
 
     members: dict[str, int] = {}
     windows: dict[int, bytes] = {}
-    latest_context: dict[str, tuple[int, str]] = {}
+    latest_context: LatestContext = {}
     next_check_ms_by_rule: dict[int, int] = {}
     next_check_ms: int = 0
 

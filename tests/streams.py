@@ -174,6 +174,8 @@ class Flow:
         shoppers: dict[str, Shopper] = {}
         shards: list[DeviceShard | UserShard] = [*self.devices, *self.users]
         for shard in shards:
+            # What rules keep is compared too; it is in the rows of shoppers only while they are stored.
+            shard.shoppers.attach_rule_states(shard.shoppers.rows)
             for name, shopper in shard.shoppers.rows.items():
                 assert name not in shoppers
                 shoppers[name] = shopper

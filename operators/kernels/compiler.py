@@ -52,12 +52,18 @@ class Kernel(Generic[P, R]):
     """
 
     def __init__(
-        self, function: Callable[P, R], signature: str, *, any_order_of_sums: bool
+        self,
+        function: Callable[P, R],
+        signature: str,
+        *,
+        any_order_of_sums: bool,
+        allocates: bool,
     ) -> None:
         self.python = function
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         self.signature = signature
         options = dict(_OPTIONS, fastmath={"reassoc", "contract"} if any_order_of_sums else False)
+        options["_nrt"] = allocates
         self._dispatcher: Any = numba.njit(**options)(function)
         self._compiled: Callable[P, R] = self._compile_and_call
         functools.update_wrapper(self, function)
@@ -98,19 +104,29 @@ class Kernel(Generic[P, R]):
 
 
 def kernel(
-    signature: str, *, any_order_of_sums: bool = False
+    signature: str, *, any_order_of_sums: bool = False, allocates: bool = True
 ) -> Callable[[Callable[P, R]], Kernel[P, R]]:
     """Make a function a kernel of one Numba signature, such as "int64(int64[::1], float64[:, ::1])".
 
     `any_order_of_sums` lets the compiler reorder sums, for dot products of vectors; the test that holds
-    the kernel and its reference equal must allow for it.
+    the kernel and its reference equal must allow for it. A kernel that makes no array says
+    `allocates=False` and calls `@inlined_bare` functions: then references to arrays are not counted,
+    at each call two atomic operations an array.
     """
-    return lambda function: Kernel(function, signature, any_order_of_sums=any_order_of_sums)
+    return lambda function: Kernel(
+        function, signature, any_order_of_sums=any_order_of_sums, allocates=allocates
+    )
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function callable from kernels. It has no signature and is compiled into its callers."""
     compiled: Callable[P, R] = numba.njit(**_OPTIONS)(function)
+    return compiled
+
+
+def inlined_bare(function: Callable[P, R]) -> Callable[P, R]:
+    """The same for a function that makes no array, called from kernels that make none."""
+    compiled: Callable[P, R] = numba.njit(**_OPTIONS, _nrt=False)(function)
     return compiled
 
 

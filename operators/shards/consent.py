@@ -94,6 +94,7 @@ def _store_statement(
         shoppers.idle.add(shopper_id, shopper.last_ms)
     shopper.consent, shopper.refused, shopper.refused_ms = consent
     shoppers.dirty_names.add(shopper_id)
+    shoppers.refresh_rules(shopper_id, shopper)
 
 
 def withdraw_purposes(
@@ -154,4 +155,5 @@ def may_merge(shoppers: ShardShoppers, transfer: StateTransfer, event: Event | N
     if shopper is not None:
         merge_consent(shopper, other)
         shoppers.dirty_names.add(user_id)
+        shoppers.refresh_rules(user_id, shopper)
     return False

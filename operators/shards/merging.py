@@ -30,6 +30,8 @@ def merge_in(shoppers: ShardShoppers, transfer: StateTransfer, event: Event | No
         return
     user_id = transfer.shopper
     own = shoppers.rows.get(user_id)
+    if own is not None:
+        shoppers.unload_rules(user_id, own)
     own_bytes = None if own is None else msgspec.msgpack.encode(own)
     try:
         if own is None and transfer.anonymous_id == user_id:
@@ -71,7 +73,7 @@ def _merge_state(shoppers: ShardShoppers, transfer: StateTransfer) -> None:
     if config.decision_ticks:
         observations.observe_merge(shoppers, shopper, transfer)
     if engine is not None:
-        engine.evaluator.advance_shopper(user_id, shopper, max(event_time_ms, other.last_ms - 1))
+        engine.unload_at(user_id, shopper, max(event_time_ms, other.last_ms - 1))
     # By the first and last times of both, which the profile merges.
     inactivity.merge(shopper, other, config.absence_ms)
     # Before anything is added up: what both have counted is taken out of one of them.

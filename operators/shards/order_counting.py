@@ -29,6 +29,7 @@ def is_duplicate_order(shopper: Shopper, event: Event, retention_ms: int) -> boo
 
 def apply_money(
     shoppers: ShardShoppers,
+    shopper_id: str,
     shopper: Shopper,
     session: Session | None,
     event: Event,
@@ -40,7 +41,7 @@ def apply_money(
         order_hash = id_hash(event.order_id)
         refunded_more, at_ms = orders.record_order(shopper, order_hash, event, retention_ms)
         if refunded_more and shoppers.rule_engine is not None:
-            shoppers.rule_engine.add_refund_difference(shopper, refunded_more, at_ms)
+            shoppers.rule_engine.add_refund_difference(shopper_id, shopper, refunded_more, at_ms)
     elif event.type == "refund" and event.order_id is not None:
         order_hash = id_hash(event.order_id)
         refunded_micros = orders.record_refund(shopper, order_hash, event_hash, event, retention_ms)

@@ -53,7 +53,7 @@ class ShopperProcessor:
             event_time_ms = shoppers.event_time_ms(watermark_ms)
             if engine.migrate_rules(shoppers.rows, event_time_ms):
                 shoppers.dirty_names.update(shoppers.rows)
-            shoppers.dirty_names.update(engine.evaluator.advance_all(shoppers.rows, event_time_ms))
+            shoppers.dirty_names.update(engine.advance_all(shoppers.rows, event_time_ms))
         close_expired_sessions(shoppers)
 
     def process_event(
@@ -96,7 +96,7 @@ class ShopperProcessor:
         profile.apply_event(shopper, session, event)
         # After the profile, whose sums it checks; before the rules, which see what a refund gave back.
         if event_type in MONEY_TYPES:
-            event = apply_money(shoppers, shopper, session, event, event_hash)
+            event = apply_money(shoppers, shopper_id, shopper, session, event, event_hash)
         # A model decides about the shopper with this event.
         if event_hash[0] < config.sample_of_256 and not refused & PERSONALIZATION:
             self._record_decision(event_hash, shopper, session, event_watermark_ms)
@@ -114,6 +114,8 @@ class ShopperProcessor:
         shoppers = self._shoppers
         output, errors = shoppers.output, shoppers.processing_errors
         shoppers.recheck_restored()
+        if shoppers.rule_engine is not None:
+            shoppers.rule_engine.flush()
         # Before shoppers are put out, and after all that may take one out.
         shoppers.apply_retractions()
         if shoppers.rule_engine is not None:

@@ -72,6 +72,7 @@ def transfer_out(
     # A shopper that only moves (the same id) keeps its segments.
     is_merge = shopper_id != user_id
     transitions = shoppers.remove_from_segments(shopper_id, shopper) if is_merge else []
+    shoppers.unload_rules(shopper_id, shopper)
     shoppers.totals.shoppers -= shopper.events > 0
     shoppers.totals.sessions_opened -= shopper.sessions
     transfer = StateTransfer(

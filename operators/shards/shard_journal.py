@@ -145,12 +145,15 @@ def is_storable(shopper: Shopper) -> bool:
 
 def encode_state(codec: SnapshotCodec[S], state: S, shoppers: ShardShoppers) -> bytes:
     """Encode a state that has `rows`; if that fails, without the rows that cannot be encoded."""
+    shoppers.attach_rule_states(state.rows)
     try:
         return codec.encode(state)
     except Exception:
         return codec.encode(
             msgspec.structs.replace(state, rows=storable_rows(shoppers, state.rows))
         )
+    finally:
+        shoppers.detach_rule_states(state.rows)
 
 
 def _all_records(

@@ -20,6 +20,8 @@ from state.snapshots import ShardRulesState
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from operators.shards.config import ProcessorConfig
     from operators.shoppers.profile_changes import Written
     from state.entries import ItemUpdate, Transition
@@ -58,7 +60,7 @@ class ShardShoppers:
         self.session_timers = Timers()
         self.rule_engine = create_engine(config.segment_rules, rules_state or ShardRulesState())
         if self.rule_engine is not None:
-            self.rule_engine.evaluator.processing_errors = self.processing_errors
+            self.rule_engine.processing_errors = self.processing_errors
         for shopper_id, shopper in rows.items():
             self._index(shopper_id, shopper)
         self.active_before_ms: dict[str, int] = {}
@@ -78,7 +80,7 @@ class ShardShoppers:
         self.output = output
         self._is_single_partition = output.batch.partitions == 1
         if self.rule_engine is not None:
-            self.rule_engine.evaluator.transitions = output.transitions
+            self.rule_engine.transitions = output.transitions
 
     def apply_retractions(self) -> None:
         """Take back what the batch has put out about shoppers that were taken out since."""
@@ -127,7 +129,7 @@ class ShardShoppers:
         """Watch a row that has come from elsewhere: its age, its rules, the ends of its sessions."""
         self.idle.add(shopper_id, shopper.last_ms)
         if self.rule_engine is not None:
-            self.rule_engine.evaluator.track(shopper_id, shopper)
+            self.rule_engine.track(shopper_id, shopper)
         for session in shopper.open_sessions:
             self.watch_session(shopper_id, session)
 
@@ -149,14 +151,12 @@ class ShardShoppers:
         self.mark_active(shopper_id)
         if self.rule_engine is not None:
             event_time_ms = self.rule_time_ms(shopper, event_watermark_ms)
-            self.rule_engine.evaluator.evaluate_all(shopper_id, shopper, event_time_ms)
+            self.rule_engine.evaluate_all(shopper_id, shopper, event_time_ms)
 
     def remove_from_segments(self, shopper_id: str, shopper: Shopper) -> list[Transition]:
         """Stop the rules of a shopper that goes away; the transitions of this batch, which are taken
         back. Steps downstream take the shopper out of its segments when they learn that it is gone."""
-        if self.rule_engine is None or shopper.rule_state is None:
-            return []
-        return self.rule_engine.untrack(shopper_id, shopper.rule_state)
+        return [] if self.rule_engine is None else self.rule_engine.untrack(shopper_id, shopper)
 
     def evict(self, shopper_id: str) -> Shopper:
         """Take out a shopper that goes to the cold tier. It leaves its segments, since its rules are
@@ -189,6 +189,30 @@ class ShardShoppers:
                 with self.processing_errors.isolate("ask", shopper_id):
                     self.rule_engine.evaluate_uncertain(shopper_id, shopper, event_time_ms)
         self._restored.clear()
+
+    def attach_rule_states(self, shopper_ids: Iterable[str]) -> None:
+        """Put what rules keep of shoppers into their rows, to be stored."""
+        if self.rule_engine is not None:
+            for shopper_id in shopper_ids:
+                if shopper_id in self.rows:
+                    self.rule_engine.attach_state(shopper_id, self.rows[shopper_id])
+
+    def detach_rule_states(self, shopper_ids: Iterable[str]) -> None:
+        """Take out of rows what `attach_rule_states` has put into them."""
+        if self.rule_engine is not None:
+            for shopper_id in shopper_ids:
+                if shopper_id in self.rows:
+                    self.rule_engine.detach_state(shopper_id, self.rows[shopper_id])
+
+    def unload_rules(self, shopper_id: str, shopper: Shopper) -> None:
+        """Put what rules keep of a shopper into its row for good, since it is merged or goes away."""
+        if self.rule_engine is not None:
+            self.rule_engine.unload(shopper_id, shopper)
+
+    def refresh_rules(self, shopper_id: str, shopper: Shopper) -> None:
+        """Have rules see a shopper that changed without an event."""
+        if self.rule_engine is not None:
+            self.rule_engine.refresh(shopper_id, shopper)
 
     def last_ms(self, shopper_id: str) -> int | None:
         """When a shopper was last seen, None for one that is not here."""

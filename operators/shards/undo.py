@@ -36,6 +36,8 @@ def undo_event(shoppers: ShardShoppers, shopper_id: str, event: Event, position:
     is_first = not (shopper.recent_event_hashes or shopper.events > 1)
     if is_first or not is_storable(shopper):
         _remove(shoppers, shopper_id, shopper)
+    else:
+        shoppers.refresh_rules(shopper_id, shopper)
 
 
 def _undo_output(shoppers: ShardShoppers, event: Event, position: int) -> None:

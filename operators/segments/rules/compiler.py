@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from operators.segments.rules import features
+from operators.segments.rules.columns import number_of
 from operators.segments.rules.digests import digest
-from operators.segments.rules.dispatch import DispatchTable, WindowSubscriber, subscribe
+from operators.segments.rules.dispatch import DispatchTable, subscribe
 from operators.segments.rules.features import ANY_EVENT, LATEST_TEXTS
 from operators.segments.rules.parser import parse_rules
 from state.events import EVENT_TYPES
@@ -22,25 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from operators.segments.rules.answer_triggers import AnswerTrigger
-    from operators.segments.rules.conditions.base import Answer
     from operators.segments.rules.rule import Rule
     from operators.segments.rules.windows_needed import WindowKind
     from state.config import Settings
 
-    RulesToEvaluate = tuple[tuple[str, int, Answer, bool | None], ...]
-    """Rules by id and digest, with their functions. Where an event can only make the answer yes
-    (True) or no (False), a rule whose answer is that already need not be evaluated."""
-
-
-_CACHED_SETS_MAX = 4096
-
 
 class CompiledRule(NamedTuple):
-    """A rule with the function that answers it."""
+    """The id of a rule, and the digest of its condition."""
 
     id: str
     digest: int
-    evaluate: Answer
 
 
 class RuleSet:
@@ -49,20 +41,15 @@ class RuleSet:
     def __init__(self, rules: tuple[Rule, ...], *, gap_ms: int) -> None:
         self.rules = rules
         self.gap_ms = gap_ms
-        self.compiled_rules = tuple(
-            CompiledRule(rule.id, rule.digest, rule.when.compile(gap_ms)) for rule in rules
-        )
+        self.compiled_rules = tuple(CompiledRule(rule.id, rule.digest) for rule in rules)
         self.digests = {rule.id: rule.digest for rule in self.compiled_rules}
-        self.bits_by_digest = {
-            rule.digest: self.bits_for(n) for n, rule in enumerate(self.compiled_rules)
-        }
         self.all_bits = (1 << 2 * len(rules)) - 1
         self.window_kinds: dict[int, WindowKind] = {}
         event_names = (*EVENT_TYPES, features.SESSION_START, features.FIRST_EVENT)
         self.bits_by_event = dict.fromkeys(event_names, 0)
         self.consent_bits = 0
         self.latest_text_bits: dict[str, int] = {}
-        self._threshold_bits: dict[str, dict[str, dict[int | None, int]]] = {
+        self._threshold_bits: dict[str, dict[str, dict[int, int]]] = {
             event_type: {} for event_type in EVENT_TYPES
         }
         self._bits_by_window: dict[tuple[int, bool], int] = {}
@@ -75,7 +62,6 @@ class RuleSet:
         }
         self.reads_shopper_texts = bool(self.latest_text_bits or self.consent_bits)
         """Whether any rule asks for a text or a consent that any event may carry."""
-        self._cached_sets: dict[int, RulesToEvaluate] = {}
 
     @classmethod
     def from_text(cls, text: str, source: str, *, gap_ms: int) -> RuleSet | None:
@@ -100,20 +86,6 @@ class RuleSet:
         """The set of one rule whose answer may become this one, or either (None)."""
         to_yes, to_no = 1 << rule, 1 << rule + len(self.rules)
         return to_yes | to_no if new_answer is None else to_yes if new_answer else to_no
-
-    def rules_in(self, bits: int) -> RulesToEvaluate:
-        """The rules of a set."""
-        selected = self._cached_sets.get(bits)
-        if selected is None:
-            if len(self._cached_sets) > _CACHED_SETS_MAX:
-                self._cached_sets.clear()
-            to_no = bits >> len(self.rules)
-            selected = self._cached_sets[bits] = tuple(
-                (*rule, None if bits & to_no & 1 << n else bool(bits & 1 << n))
-                for n, rule in enumerate(self.compiled_rules)
-                if (bits | to_no) & 1 << n
-            )
-        return selected
 
     def _register_windows(self, n: int, rule: Rule) -> None:
         """Note the windows that rule number `n` needs; each keeps as many entries as any rule needs."""
@@ -144,19 +116,27 @@ class RuleSet:
                 for number in thresholds:
                     bits_by_number[number] = bits_by_number.get(number, 0) | bits
 
-    def _dispatch_table(self, event_type: str) -> DispatchTable:
-        thresholds = tuple(
-            (features.count_reader(feature), bits_by_number)
-            for feature, bits_by_number in self._threshold_bits[event_type].items()
-        )
-        subscribers = list(self._subscribers(event_type))
-        return DispatchTable(self.bits_by_event[event_type], thresholds, subscribers)
+    def thresholds(self, event_type: str) -> Iterable[tuple[str, int, int]]:
+        """Counts that such an event adds to, with a number and the rules that may change at it."""
+        for feature, bits_by_number in self._threshold_bits[event_type].items():
+            number = number_of(feature)
+            assert number is not None
+            for threshold, bits in bits_by_number.items():
+                yield number.columns[0], threshold, bits
 
-    def _subscribers(self, event_type: str) -> Iterable[WindowSubscriber]:
-        for key, kind in self.window_kinds.items():
-            if kind.events.takes(event_type):
-                bits = self._bits_by_window.get((key, False), 0)
-                yield subscribe(kind, bits, bits | self._bits_by_window.get((key, True), 0))
+    def window_bits(self, key: int) -> tuple[int, int]:
+        """The rules that an event in this window may change, if it is the newest, and if it is not."""
+        bits = self._bits_by_window.get((key, False), 0)
+        return bits, bits | self._bits_by_window.get((key, True), 0)
+
+    def _dispatch_table(self, event_type: str) -> DispatchTable:
+        return DispatchTable(
+            [
+                subscribe(kind, number)
+                for number, kind in enumerate(self.window_kinds.values())
+                if kind.events.takes(event_type)
+            ]
+        )
 
 
 def load_rules(settings: Settings) -> RuleSet | None:

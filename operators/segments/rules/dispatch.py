@@ -1,32 +1,29 @@
-"""What to do with an event: the windows that it goes into and the rules whose answers it may
-change.
+"""Which windows an event goes into, and with which key or amount.
 
-Worked out once for each type of event and category of its item, because this is the hot path. Rules
-are sets of bits as in `operators.segments.rules.compiler`.
+Worked out once for each type of event and category of its item, because this is the hot path.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from operators.segments.rules import windows
+from operators.segments.rules.event_log import source_of_window
 from operators.segments.rules.filters import compile_event_test, is_below_any
 from operators.segments.rules.measures import compile_amount, compile_keys
+from operators.segments.rules.windows import hash_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from operators.segments.rules.filters import EventTest
     from operators.segments.rules.windows_needed import WindowKind
     from state.events import Event
-    from state.shopper import Shopper
 
-    Recorder = Callable[[dict[int, bytes], Event, bytes, int], None]
-    """Records in a shopper's windows an event with its time (packed), at the shopper's clock (ms)."""
-    ThresholdBits = tuple[tuple[Callable[[Shopper], int | None], dict[int | None, int]], ...]
-    """Features that the event counts up, each with the rules that may change at a number of it."""
+    ReadValues = Callable[[Event], Sequence[int]]
+    """The keys or amounts that an event adds to a window, one for each entry."""
 
 _CACHED_PATHS_MAX = 4096
 
@@ -34,50 +31,52 @@ _CACHED_PATHS_MAX = 4096
 class WindowSubscriber(NamedTuple):
     """A window that takes events of one type, those that pass the test if there is one.
 
-    `bits` are the rules that the shopper's newest event may change, `late_bits` those that an older
-    one may.
+    `number` is that of the window in the program. Without `read_values` it keeps times alone.
     """
 
     kind: WindowKind
+    number: int
     test: EventTest | None
-    record: Recorder
-    bits: int
-    late_bits: int
+    read_values: ReadValues | None
 
 
 class EventDispatch(NamedTuple):
     """What to do with an event.
 
-    `bits` are the rules that it may change if it is the shopper's newest, `late_bits` if it is not.
-    `time_windows` are the windows of times that it goes into, by key and size in bytes; `recorders`
-    put it into the others. `conditional` has for each window with a test: the test, the recorder,
-    and the rules that may change where the event passes. `thresholds` are the features that it
-    counts up.
+    `times` are additions as in the log: the windows of times that it goes into. `valued` have values
+    to be read, `conditional` a test before that; each with the number of its window and its source.
     """
 
-    bits: int
-    late_bits: int
-    time_windows: tuple[tuple[int, int], ...]
-    recorders: tuple[Recorder, ...]
-    conditional: tuple[tuple[EventTest, Recorder, int, int], ...]
-    thresholds: ThresholdBits
+    times: tuple[int, ...]
+    valued: tuple[tuple[int, int, ReadValues], ...]
+    conditional: tuple[tuple[EventTest, int, int, ReadValues | None], ...]
+
+    def add_to(self, additions: list[int], event: Event) -> None:
+        """Append the entries of an event: window, value and source of each."""
+        additions += self.times
+        for number, source, read_values in self.valued:
+            for value in read_values(event):
+                additions += (number, value, source)
+        for test, number, source, maybe_values in self.conditional:
+            if test(event):
+                for value in _NO_VALUE if maybe_values is None else maybe_values(event):
+                    additions += (number, value, source)
+
+
+_NO_VALUE = (0,)
 
 
 class DispatchTable:
     """What to do with events of one type, by the category of their items."""
 
-    def __init__(
-        self, bits: int, thresholds: ThresholdBits, subscribers: list[WindowSubscriber]
-    ) -> None:
-        self._bits = bits
-        self._thresholds = thresholds
+    def __init__(self, subscribers: list[WindowSubscriber]) -> None:
         self._without_category = [
             subscriber for subscriber in subscribers if not subscriber.kind.events.categories
         ]
         self._with_category = [
             subscriber for subscriber in subscribers if subscriber.kind.events.categories
         ]
-        self._default = self._build(self._without_category)
+        self._default = _build(self._without_category)
         self._by_category: dict[tuple[str, ...], EventDispatch] = {}
 
     def dispatch_of(self, event: Event) -> EventDispatch:
@@ -89,7 +88,7 @@ class DispatchTable:
             category = items[0].category
             return self._by_category.get(category) or self._dispatch_of_category(category)
         paths = ["/".join(item.category) for item in items]
-        return self._build([*self._without_category, *self._subscribers_for(paths)])
+        return _build([*self._without_category, *self._subscribers_for(paths)])
 
     def _dispatch_of_category(self, category: tuple[str, ...]) -> EventDispatch:
         """For events with one item of this category: the category need not be tested again."""
@@ -101,9 +100,7 @@ class DispatchTable:
             )
             for subscriber in self._subscribers_for(["/".join(category)])
         ]
-        dispatch = self._by_category[category] = self._build(
-            [*self._without_category, *subscribers]
-        )
+        dispatch = self._by_category[category] = _build([*self._without_category, *subscribers])
         return dispatch
 
     def _subscribers_for(self, paths: Iterable[str]) -> list[WindowSubscriber]:
@@ -113,71 +110,41 @@ class DispatchTable:
             if any(is_below_any(path, subscriber.kind.events.categories) for path in paths)
         ]
 
-    def _build(self, subscribers: Iterable[WindowSubscriber]) -> EventDispatch:
-        bits = late_bits = self._bits
-        time_windows: list[tuple[int, int]] = []
-        recorders: list[Recorder] = []
-        conditional: list[tuple[EventTest, Recorder, int, int]] = []
-        for kind, test, record, subscriber_bits, subscriber_late_bits in subscribers:
-            if test is not None:
-                conditional.append((test, record, subscriber_bits, subscriber_late_bits))
-                continue
-            bits, late_bits = bits | subscriber_bits, late_bits | subscriber_late_bits
-            if kind.form == "times":
-                time_windows.append((kind.key, kind.bytes_max))
-            else:
-                recorders.append(record)
-        return EventDispatch(
-            bits,
-            late_bits,
-            tuple(time_windows),
-            tuple(recorders),
-            tuple(conditional),
-            self._thresholds,
-        )
+
+def subscribe(kind: WindowKind, number: int) -> WindowSubscriber:
+    """The subscriber of a window that has this number in the program."""
+    return WindowSubscriber(kind, number, compile_event_test(kind.events), _value_reader(kind))
 
 
-def subscribe(kind: WindowKind, bits: int, late_bits: int) -> WindowSubscriber:
-    """The subscriber of a window."""
-    return WindowSubscriber(kind, compile_event_test(kind.events), _recorder(kind), bits, late_bits)
+def _build(subscribers: Iterable[WindowSubscriber]) -> EventDispatch:
+    times: list[int] = []
+    valued: list[tuple[int, int, ReadValues]] = []
+    conditional: list[tuple[EventTest, int, int, ReadValues | None]] = []
+    for _, number, test, read_values in subscribers:
+        source = source_of_window(number)
+        if test is not None:
+            conditional.append((test, number, source, read_values))
+        elif read_values is not None:
+            valued.append((number, source, read_values))
+        else:
+            times += (number, 0, source)
+    return EventDispatch(tuple(times), tuple(valued), tuple(conditional))
 
 
-def _recorder(kind: WindowKind) -> Recorder:
-    """The function that puts an event into a window."""
-    key, size, within_ms = kind.key, kind.bytes_max, kind.within_ms
+def _value_reader(kind: WindowKind) -> ReadValues | None:
+    """The function that reads what an event adds to a window; None for times."""
     if kind.form == "times":
-        add_time = windows.add_time
-
-        def record_time(stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
-            stored[key] = add_time(stored.get(key, b""), packed, size)
-
-        return record_time
+        return None
     if kind.form == "keyed":
         keys_of = compile_keys(kind.events, kind.measured)
-        add_key, hash_key = windows.add_key, windows.hash_key
-
-        def record_keys(stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
-            window = stored.get(key, b"")
-            for name in keys_of(event):
-                window = add_key(window, packed, hash_key(name), size)
-            stored[key] = window
-
-        return record_keys
+        return lambda event: [_hash_number(name) for name in keys_of(event)]
     if kind.form == "items":
         items_of = compile_keys(kind.events, "items")
-        add_items, hash_key = windows.add_items, windows.hash_key
-
-        def record_items(
-            stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int
-        ) -> None:
-            keys = map(hash_key, items_of(event))
-            stored[key] = add_items(stored.get(key, b""), packed, keys, size)
-
-        return record_items
+        return lambda event: sorted({_hash_number(name) for name in items_of(event)})
     amount_of = compile_amount(kind.events, kind.measured)
+    return lambda event: (amount_of(event),)
 
-    def record_amount(stored: dict[int, bytes], event: Event, packed: bytes, now_ms: int) -> None:
-        amount = amount_of(event)
-        stored[key] = windows.add_amount(stored.get(key, b""), packed, amount, within_ms, now_ms)
 
-    return record_amount
+@lru_cache(1 << 15)
+def _hash_number(text: str) -> int:
+    return int.from_bytes(hash_key(text), "big")

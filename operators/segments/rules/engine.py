@@ -1,42 +1,65 @@
 """Memberships of one shard's shoppers in segments by rule, exact at every moment of their clock.
 
-The clock of a shopper is the watermark of the shard, and at least its own newest event. The engine
-finds the rules whose answers an event, a merge or new rules may change; `evaluator` evaluates them,
-and those that are due. This is the hot path: the engine changes the state of shoppers in place.
+The clock of a shopper is the watermark of the shard, and at least its own newest event. Where an answer
+changes with time alone, a timer evaluates the rule again; the change is dated when it was due, however
+late the batch.
+
+The engine notes what happens in a log (`event_log`); `flush` has the kernels of
+`operators.kernels.rule_log` work it off, at the end of a batch or before anything reads or removes what
+rules keep of a shopper. Merges, corrections and new rules work on `Shopper.rule_state` in Python.
 """
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from operators.events.processing_errors import ProcessingErrors
+from operators.kernels import rule_layout as layout
+from operators.kernels import rule_log
 from operators.segments.rules import rule_changes
 from operators.segments.rules.compiler import RuleSet
-from operators.segments.rules.evaluator import RuleEvaluator
-from operators.segments.rules.features import FIRST_EVENT, SESSION_START, session_at
+from operators.segments.rules.event_log import TYPE_NUMBERS, EventLog
+from operators.segments.rules.features import LATEST_TEXTS, session_at
 from operators.segments.rules.filters import LATEST_TEXT_OF
+from operators.segments.rules.program import compiled
 from operators.segments.rules.retractions import RuleRetractions
+from operators.segments.rules.rule_rows import RuleRows
 from operators.segments.rules.window_corrections import add_refund_difference
-from operators.segments.rules.windows import add_time
 from state.entries import Transition
 from state.shopper import RECHECK_ALL, RuleState
 
 if TYPE_CHECKING:
     from state.events import Event
-    from state.shopper import Shopper
+    from state.shopper import LatestContext, Shopper
     from state.snapshots import ShardRulesState
+
+_BY_TIME_AND_SHOPPER = attrgetter("at_ms", "shopper")
+_TRANSITIONS_MIN = 256
 
 
 class RuleEngine:
-    """Keeps the memberships of a shard; `evaluator` has the clock and the transitions of the batch."""
+    """Keeps the memberships of a shard; `transitions` are those of the current batch."""
 
     def __init__(self, rules: RuleSet, stored: ShardRulesState) -> None:
         self.rules = rules
-        self.evaluator = RuleEvaluator(rules)
+        self.transitions: list[Transition] = []
+        self.processing_errors = ProcessingErrors("segments")
+        self._program = compiled(rules, rule_changes.changed_bits(rules, stored))
+        self._rows = RuleRows(self._program)
+        self._log = EventLog(self._program.numbers_logged)
+        self._scratch = np.zeros(self._program.scratch_size, np.int64)
+        self._room = np.zeros(
+            (max(_TRANSITIONS_MIN, 4 * len(rules.rules)), layout.TRANSITION_SIZE), np.int64
+        )
+        self._timers_ms = 0
         self._retractions = RuleRetractions()
         self._stored = stored
         self._rules_changed = stored.digests != rules.digests
 
-    def migrate_rules(self, rows: dict[str, Shopper], clock_ms: int) -> bool:
+    def migrate_rules(self, shoppers: dict[str, Shopper], clock_ms: int) -> bool:
         """Replace the rules that were stored by these, once; whether they differ.
 
         Rules that are new or changed are evaluated for every shopper, from what is stored. A
@@ -46,50 +69,43 @@ class RuleEngine:
             return False
         rules, stored = self.rules, self._stored
         self._rules_changed = False
-        changed_bits = rule_changes.changed_bits(rules, stored)
         removed_ids = stored.digests.keys() - rules.digests.keys()
         self._stored = rule_changes.updated_state(rules, stored, clock_ms)
         # Sorted: the order of rows depends on when they were stored.
-        for shopper_id, shopper in sorted(rows.items()):
+        for shopper_id, shopper in sorted(shoppers.items()):
             if not shopper.events:
                 continue
             try:
-                self._migrate_shopper(shopper_id, shopper, clock_ms, removed_ids, changed_bits)
+                self._migrate_shopper(shopper_id, shopper, clock_ms, removed_ids)
             except Exception:
-                self.evaluator.mark_uncertain("settle", shopper_id, shopper.rule_state)
+                self.processing_errors.record("settle", shopper_id)
+                self._recheck_later(shopper_id, shopper)
+        self.flush()
         return True
 
     def _migrate_shopper(
-        self,
-        shopper_id: str,
-        shopper: Shopper,
-        clock_ms: int,
-        removed_ids: set[str],
-        changed_bits: int,
+        self, shopper_id: str, shopper: Shopper, clock_ms: int, removed_ids: set[str]
     ) -> None:
-        """Replace the rules for one shopper: `removed_ids` are segments, `changed_bits` rules."""
-        state, rules = shopper.rule_state, self.rules
-        now_ms = max(clock_ms, shopper.last_ms)
+        """Replace the rules for one shopper; `removed_ids` are segments."""
+        state, now_ms = shopper.rule_state, max(clock_ms, shopper.last_ms)
         if state is None or state.next_check_ms == RECHECK_ALL:
-            self.evaluator.evaluate_all(shopper_id, shopper, now_ms)
+            self.evaluate_all(shopper_id, shopper, now_ms)
             return
         for segment_id in sorted(removed_ids & state.members.keys()):
             del state.members[segment_id]
-            self.evaluator.transitions.append(Transition(shopper_id, segment_id, False, now_ms))
-        state.windows = {
-            key: window for key, window in state.windows.items() if key in rules.window_kinds
-        }
-        state.latest_context = {
-            key: text for key, text in state.latest_context.items() if key in rules.latest_text_bits
-        }
-        state.next_check_ms_by_rule = {
-            key: ms
-            for key, ms in state.next_check_ms_by_rule.items()
-            if key in rules.bits_by_digest
-        }
-        state.next_check_ms = min(state.next_check_ms_by_rule.values(), default=0)
-        self.evaluator.track(shopper_id, shopper)
-        self.evaluator.evaluate(rules.rules_in(changed_bits), shopper_id, shopper, state, now_ms)
+            self.transitions.append(Transition(shopper_id, segment_id, False, now_ms))
+        rule_changes.drop_unused(self.rules, state)
+        row = self._rows.load(shopper_id, shopper)
+        columns = self._rows.read(row, shopper)
+        self._log.add(layout.EVALUATE_CHANGED, row, now_ms, columns)
+        self.flush()
+
+    def _recheck_later(self, shopper_id: str, shopper: Shopper) -> None:
+        """A rule raised outside an event: evaluate all rules again with the shopper's next event."""
+        self._rows.release(shopper_id)
+        state = shopper.rule_state
+        if state is not None:
+            state.next_check_ms_by_rule, state.next_check_ms = {}, RECHECK_ALL
 
     def to_state(self) -> ShardRulesState:
         """What a snapshot holds besides the shoppers."""
@@ -100,9 +116,49 @@ class RuleEngine:
         needed = self.rules.windows_needed_by(rule_id)
         return max((self._stored.windows[key][0] for key in needed), default=0)
 
+    def track(self, shopper_id: str, shopper: Shopper) -> None:
+        """Keep the timer of a shopper that comes from a snapshot or from another shard."""
+        state = shopper.rule_state
+        if state is not None and state.next_check_ms > 0:
+            self._rows.track(shopper_id, state.next_check_ms)
+
+    def advance_all(self, shoppers: dict[str, Shopper], clock_ms: int) -> list[str]:
+        """Advance the clock of all shoppers; returns those whose memberships changed."""
+        rows = self._rows
+        for shopper_id in rows.due_elsewhere(clock_ms):
+            try:
+                rows.load(shopper_id, shoppers[shopper_id])
+            except Exception:
+                self.processing_errors.record("due", shopper_id)
+                self._recheck_later(shopper_id, shoppers[shopper_id])
+        first, block = len(self.transitions), 0
+        while block < len(rows.earliest):
+            block = rule_log.advance_rows(
+                self._program.numbers,
+                rows.rows,
+                rows.next_check,
+                rows.earliest,
+                rows.pool,
+                rows.heap,
+                clock_ms,
+                block,
+                self._room,
+                self._scratch,
+            )
+            self._take_transitions()
+        # Sorted by when they were due: after a resume shoppers are evaluated in another order.
+        fired = sorted(self.transitions[first:], key=_BY_TIME_AND_SHOPPER)
+        self.transitions[first:] = fired
+        return [*dict.fromkeys(transition.shopper for transition in fired)]
+
     def advance_to(self, shopper_id: str, shopper: Shopper, now_ms: int, at_ms: int) -> bool:
-        """Advance the clock of a shopper to an event of it; whether a session goes on then."""
-        self.evaluator.advance_shopper(shopper_id, shopper, max(now_ms, at_ms - 1))
+        """Prepare a shopper for an event of it; whether a session goes on then.
+
+        Called before the event changes the shopper: its timers see what was before.
+        """
+        if shopper.rule_state is not None or shopper_id not in self._rows.row_of:
+            self._rows.load(shopper_id, shopper)
+        self._timers_ms = max(now_ms, at_ms - 1)
         newest_ms = max(now_ms, at_ms, shopper.last_ms)
         return session_at(shopper, newest_ms, self.rules.gap_ms) is not None
 
@@ -115,57 +171,103 @@ class RuleEngine:
         *,
         begins_session: bool,
     ) -> None:
-        """Apply an event that the profile counts already; with `begins_session` it began or joined
+        """Note an event that the profile counts already; with `begins_session` it began or joined
         one."""
-        rules, at_ms, last_ms = self.rules, event.event_ts, shopper.last_ms
-        now_ms = clock_ms if clock_ms > last_ms else last_ms
-        state = shopper.rule_state or _new_state(shopper)
-        bits, late_bits, time_windows, recorders, conditional, thresholds = rules.dispatch_tables[
-            event.type
-        ].dispatch_of(event)
-        is_newest, windows, packed = at_ms == last_ms, state.windows, at_ms.to_bytes(8, "big")
-        if not is_newest:
-            bits = late_bits
-        for key, size in time_windows:
-            window = windows.get(key, b"")
-            # No time in the window is later than that of the shopper's newest event.
-            windows[key] = (
-                (window + packed)[-size:] if is_newest else add_time(window, packed, size)
+        rules, rows, log = self.rules, self._rows, self._log
+        row, additions_before = rows.row_of[shopper_id], len(log.additions)
+        try:
+            rules.dispatch_tables[event.type].dispatch_of(event).add_to(log.additions, event)
+            flags = layout.BEGINS_SESSION if begins_session else 0
+            if rules.reads_shopper_texts:
+                latest = rows.latest[row]
+                assert latest is not None
+                flags |= _update_latest_texts(latest, event)
+            log.add_event(
+                row,
+                event.event_ts,
+                clock_ms,
+                flags,
+                TYPE_NUMBERS[event.type],
+                rows.read(row, shopper),
             )
-        for record in recorders:
-            record(windows, event, packed, now_ms)
-        for test, record, matching_bits, matching_late_bits in conditional:
-            if test(event):
-                record(windows, event, packed, now_ms)
-                bits |= matching_bits if is_newest else matching_late_bits
-        for count_of, bits_by_number in thresholds:
-            bits |= bits_by_number.get(count_of(shopper), 0)
-        if begins_session:
-            bits |= rules.bits_by_event[SESSION_START]
-        if at_ms == shopper.first_ms:
-            bits |= rules.bits_by_event[FIRST_EVENT]
-        if rules.reads_shopper_texts:
-            bits |= self._update_latest_texts(state, event)
-        if state.next_check_ms == RECHECK_ALL:
-            self.evaluator.evaluate_all(shopper_id, shopper, now_ms)
-        elif bits:
-            self.evaluator.evaluate(rules.rules_in(bits), shopper_id, shopper, state, now_ms)
+        except Exception:
+            del log.additions[additions_before:]
+            raise
 
-    def _update_latest_texts(self, state: RuleState, event: Event) -> int:
-        """Keep the device, country and campaign of an event; returns the rules that ask for what it
-        carries."""
-        bits = 0 if event.consent is None else self.rules.consent_bits
-        for feature, feature_bits in self.rules.latest_text_bits.items():
-            if text := LATEST_TEXT_OF[feature](event):
-                if state.latest_context.get(feature, (0, "")) < (event.event_ts, text):
-                    state.latest_context[feature] = (event.event_ts, text)
-                bits |= feature_bits
-        return bits
+    def refresh(self, shopper_id: str, shopper: Shopper) -> None:
+        """Note that a profile changed without an event: later timers see it."""
+        row = self._rows.row_of.get(shopper_id)
+        if row is not None and self._rows.latest[row] is not None:
+            self._log.add(layout.REFRESH, row, 0, self._rows.read(row, shopper))
+
+    def evaluate_all(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
+        """Evaluate every rule for a shopper."""
+        row = self._rows.load(shopper_id, shopper)
+        self._log.add(layout.EVALUATE_ALL, row, now_ms, self._rows.read(row, shopper))
 
     def evaluate_uncertain(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
-        """Evaluate every rule for a shopper that was marked so."""
-        if shopper.rule_state is None or shopper.rule_state.next_check_ms == RECHECK_ALL:
-            self.evaluator.evaluate_all(shopper_id, shopper, now_ms)
+        """Evaluate every rule for a shopper whose rules have to be evaluated."""
+        row = self._rows.load(shopper_id, shopper)
+        self.flush()
+        if self._rows.next_check[row] == RECHECK_ALL:
+            self.evaluate_all(shopper_id, shopper, now_ms)
+
+    def flush(self) -> None:
+        """Work off the log."""
+        if not self._log:
+            return
+        rows, position = self._rows, 0
+        log, additions = self._log.take()
+        while position < len(log):
+            if rows.heap[layout.HEAP_TOP] + self._program.slots_per_event > len(rows.pool):
+                rows.grow_pool()
+            position = rule_log.process_log(
+                self._program.numbers,
+                rows.rows,
+                rows.next_check,
+                rows.earliest,
+                rows.pool,
+                rows.heap,
+                log,
+                additions,
+                position,
+                self._room,
+                self._scratch,
+            )
+            self._take_transitions()
+
+    def _take_transitions(self) -> None:
+        count = self._rows.heap[layout.HEAP_TRANSITIONS]
+        names, ids = self._rows.names, self._program.ids
+        self.transitions += [
+            Transition(names[row], ids[rule], entered == 1, at_ms)
+            for row, rule, entered, at_ms in self._room[:count].tolist()
+        ]
+        self._rows.heap[layout.HEAP_TRANSITIONS] = 0
+
+    def attach_state(self, shopper_id: str, shopper: Shopper) -> None:
+        """Put what is stored of a shopper into its `rule_state`; `detach_state` takes it out again."""
+        self.flush()
+        state = self._rows.store(shopper_id)
+        if state is not None:
+            shopper.rule_state = state
+
+    def detach_state(self, shopper_id: str, shopper: Shopper) -> None:
+        """Take a state out of a shopper that is in a row."""
+        row = self._rows.row_of.get(shopper_id)
+        if row is not None and self._rows.latest[row] is not None:
+            shopper.rule_state = None
+
+    def unload(self, shopper_id: str, shopper: Shopper) -> None:
+        """Put the state of a shopper that is changed elsewhere or goes away into its `rule_state`."""
+        self.attach_state(shopper_id, shopper)
+        self._rows.release(shopper_id)
+
+    def unload_at(self, shopper_id: str, shopper: Shopper, clock_ms: int) -> None:
+        """The same, after its clock is advanced."""
+        row = self._rows.load(shopper_id, shopper)
+        self._log.add(layout.ADVANCE, row, clock_ms)
+        self.unload(shopper_id, shopper)
 
     def merge(
         self,
@@ -196,47 +298,64 @@ class RuleEngine:
                 state.latest_context[feature] = max(text, state.latest_context.get(feature, text))
             if is_same:
                 state.members = other_state.members | state.members
-        self.evaluator.evaluate_all(shopper_id, shopper, now_ms)
+        self.evaluate_all(shopper_id, shopper, now_ms)
 
-    def add_refund_difference(self, shopper: Shopper, amount: int, at_ms: int) -> None:
+    def add_refund_difference(
+        self, shopper_id: str, shopper: Shopper, amount: int, at_ms: int
+    ) -> None:
         """Subtract what refunds that came before their order gave back beyond what they were
         counted with.
 
-        Called before the order is counted; the order then evaluates every rule.
+        Called before the order is counted; the order then evaluates every rule. Timers that are due
+        before it see what was before.
         """
+        self.unload_at(shopper_id, shopper, self._timers_ms)
         state = shopper.rule_state
         if state is not None:
             add_refund_difference(
                 self.rules.window_kinds, state, amount, at_ms, max(at_ms, shopper.last_ms)
             )
             state.next_check_ms = RECHECK_ALL
+        self._rows.load(shopper_id, shopper)
 
     def remove_from_all(self, shopper_id: str, shopper: Shopper, now_ms: int) -> None:
-        """Remove a shopper that is evicted or erased from every segment."""
-        self.evaluator.advance_shopper(shopper_id, shopper, now_ms)
+        """Remove a shopper that is evicted from every segment."""
+        if shopper.rule_state is None and shopper_id not in self._rows.row_of:
+            return
+        self.unload_at(shopper_id, shopper, now_ms)
         state = shopper.rule_state
         if state is not None:
-            self.evaluator.transitions += [
+            self.transitions += [
                 Transition(shopper_id, segment_id, False, now_ms) for segment_id in state.members
             ]
             state.members, state.next_check_ms_by_rule, state.next_check_ms = {}, {}, RECHECK_ALL
 
-    def untrack(self, shopper_id: str, state: RuleState) -> list[Transition]:
+    def untrack(self, shopper_id: str, shopper: Shopper) -> list[Transition]:
         """Retract the transitions of a shopper who ends in this batch.
 
         The list that this returns is filled by `split_off_retracted`.
         """
+        self.unload(shopper_id, shopper)
+        state = shopper.rule_state
+        if state is None:
+            return []
         state.members, state.next_check_ms_by_rule, state.next_check_ms = {}, {}, RECHECK_ALL
-        return self._retractions.retract(shopper_id, len(self.evaluator.transitions))
+        return self._retractions.retract(shopper_id, len(self.transitions))
 
     def split_off_retracted(self) -> None:
         """Take the retracted transitions out of the batch."""
-        self._retractions.split_off(self.evaluator.transitions)
+        self._retractions.split_off(self.transitions)
 
 
-def _new_state(shopper: Shopper) -> RuleState:
-    state = shopper.rule_state = RuleState(next_check_ms=RECHECK_ALL)
-    return state
+def _update_latest_texts(latest: LatestContext, event: Event) -> int:
+    """Keep the device, country and campaign of an event; returns flags for what it carries."""
+    flags = 0 if event.consent is None else layout.BEGINS_SESSION << 1
+    for number, feature in enumerate(LATEST_TEXTS):
+        if text := LATEST_TEXT_OF[feature](event):
+            if latest.get(feature, (0, "")) < (event.event_ts, text):
+                latest[feature] = (event.event_ts, text)
+            flags |= layout.BEGINS_SESSION << 2 + number
+    return flags
 
 
 def create_engine(rules: RuleSet | None, stored: ShardRulesState) -> RuleEngine | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from operators.segments.rules.conditions.base import FOREVER
+from operators.kernels.rule_layout import FOREVER
 from state.shopper import RuleState
 
 if TYPE_CHECKING:

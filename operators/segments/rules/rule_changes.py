@@ -8,6 +8,7 @@ from state.snapshots import ShardRulesState
 
 if TYPE_CHECKING:
     from operators.segments.rules.compiler import RuleSet
+    from state.shopper import RuleState
 
 
 def changed_bits(rules: RuleSet, stored: ShardRulesState) -> int:
@@ -26,6 +27,21 @@ def updated_state(rules: RuleSet, stored: ShardRulesState, clock_ms: int) -> Sha
         for key, entries_max in rules.windows_needed().items()
     }
     return ShardRulesState(rules.digests, windows)
+
+
+def drop_unused(rules: RuleSet, state: RuleState) -> None:
+    """Drop what no rule of this run needs from what is kept of a shopper."""
+    state.windows = {
+        key: window for key, window in state.windows.items() if key in rules.window_kinds
+    }
+    state.latest_context = {
+        key: text for key, text in state.latest_context.items() if key in rules.latest_text_bits
+    }
+    digests = set(rules.digests.values())
+    state.next_check_ms_by_rule = {
+        key: ms for key, ms in state.next_check_ms_by_rule.items() if key in digests
+    }
+    state.next_check_ms = min(state.next_check_ms_by_rule.values(), default=0)
 
 
 def _filled_since(

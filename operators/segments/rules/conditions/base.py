@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import msgspec
 
+from operators.kernels.rule_layout import FOREVER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from operators.segments.rules.answer_triggers import AnswerTrigger
+    from operators.segments.rules.instructions import InstructionWriter
     from operators.segments.rules.windows_needed import WindowUse
     from operators.segments.rules.yaml_nodes import YamlNode
     from state.shopper import RuleState, Shopper
@@ -22,9 +25,12 @@ if TYPE_CHECKING:
     Answer = Callable[[str, Shopper, RuleState, int], int]
     """Takes a shopper's id, its state, what rules keep of it, and its clock (ms)."""
 
-FOREVER = 1 << 62
-"""An answer that holds until an event comes."""
 YES, NO = FOREVER, -FOREVER
+
+
+def bounded(number: int) -> int:
+    """A bound that fits a column: no amount is larger than `FOREVER`."""
+    return max(-FOREVER, min(FOREVER, number))
 
 
 class Condition(msgspec.Struct, frozen=True, tag=True):
@@ -35,6 +41,10 @@ class Condition(msgspec.Struct, frozen=True, tag=True):
 
     def compile(self, gap_ms: int) -> Answer:
         """The function that answers it; `gap_ms` is the session gap."""
+        raise NotImplementedError
+
+    def emit(self, writer: InstructionWriter, is_negated: bool) -> None:
+        """Write the instructions that answer it, or its opposite."""
         raise NotImplementedError
 
     def describe(self) -> str:

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from operators.kernels import rule_layout as layout
+from operators.kernels.rule_layout import FOREVER
 from operators.segments.rules.answer_triggers import feature_triggers, intent_triggers
-from operators.segments.rules.conditions.base import FOREVER, NO, YES, Condition
+from operators.segments.rules.columns import number_of
+from operators.segments.rules.conditions.base import NO, YES, Condition, bounded
 from operators.segments.rules.conditions.logic import Not
 from operators.segments.rules.features import (
     AGE_FEATURES,
     FEATURE_NAMES,
     INTENT,
+    LATEST_TEXTS,
     NUMBER_FEATURES,
     SESSION_FEATURES,
     SHARE_FEATURES,
@@ -37,9 +41,10 @@ if TYPE_CHECKING:
 
     from operators.segments.rules.answer_triggers import AnswerTrigger
     from operators.segments.rules.conditions.base import Answer
+    from operators.segments.rules.instructions import InstructionWriter
     from operators.segments.rules.quantities import Bounds
     from operators.segments.rules.yaml_nodes import YamlNode
-    from state.shopper import RuleState, Session, Shopper
+    from state.shopper import LatestContext, RuleState, Session, Shopper
 
 CONDITION_EXAMPLE = "`purchases >= 3` or `{event: item_view, count: at least 3, within: 24 h}`"
 
@@ -66,6 +71,17 @@ class Number(Condition, frozen=True, tag=True):
             value_of = SESSION_FEATURES[self.feature].value_of
             return _session_number_within(value_of, low, high, gap_ms)
         return _number_within(NUMBER_FEATURES[self.feature].value_of, low, high)
+
+    def emit(self, writer: InstructionWriter, is_negated: bool) -> None:
+        number = number_of(self.feature)
+        assert number is not None
+        bounds = [bounded(limit) for limit in limits(self.bounds)]
+        columns = [writer.column(name) for name in number.columns]
+        if number.operation == layout.SESSION_NUMBER:
+            columns.append(0 if self.feature == "session_cart_value" else -1)
+        elif number.operation == layout.QUOTIENT:
+            columns += [*[-1] * (3 - len(columns)), number.factor]
+        writer.write(number.operation, is_negated, *bounds, *columns)
 
     def describe(self) -> str:
         for table in (NUMBER_FEATURES, AGE_FEATURES, SESSION_FEATURES):
@@ -110,6 +126,26 @@ class Text(Condition, frozen=True, tag=True):
                 YES if is_below_any(text_of(shopper), values) else NO
             )
         return lambda shopper_id, shopper, state, now_ms: YES if text_of(shopper) in wanted else NO
+
+    def emit(self, writer: InstructionWriter, is_negated: bool) -> None:
+        number = number_of(self.feature)
+        if number is not None:
+            intents = sum(1 << INTENTS.index(value) for value in self.values)
+            column = writer.column(number.columns[0])
+            writer.write(number.operation, is_negated, intents, 0, column)
+            return
+        truth = writer.truth(self, self._compile_truth())
+        writer.write(layout.TRUTH, is_negated, truth, 0)
+
+    def _compile_truth(self) -> Callable[[Shopper, LatestContext], bool]:
+        text_feature, values = TEXT_FEATURES[self.feature], self.values
+        text_of, wanted = text_feature.value_of, frozenset(values)
+        if self.feature in LATEST_TEXTS:
+            name, unknown = self.feature, (0, "")
+            return lambda shopper, latest: latest.get(name, unknown)[1] in wanted
+        if text_feature.is_path:
+            return lambda shopper, latest: is_below_any(text_of(shopper), values)
+        return lambda shopper, latest: text_of(shopper) in wanted
 
     def describe(self) -> str:
         return f"{TEXT_FEATURES[self.feature].label} is {join_values(self.values)}"

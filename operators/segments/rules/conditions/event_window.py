@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from operators.kernels import rule_layout as layout
+from operators.kernels.rule_layout import FOREVER
 from operators.segments.rules import windows
-from operators.segments.rules.conditions.base import FOREVER, NO, YES, Condition
+from operators.segments.rules.conditions.base import NO, YES, Condition, bounded
 from operators.segments.rules.conditions.comparison import Number, format_amount, limits
 from operators.segments.rules.conditions.logic import All, Not, all_of
 from operators.segments.rules.digests import digest
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from operators.segments.rules.conditions.base import Answer, RuleParser
+    from operators.segments.rules.instructions import InstructionWriter
     from operators.segments.rules.yaml_nodes import YamlNode
     from state.shopper import RuleState, Shopper
 
@@ -81,6 +84,19 @@ class Window(Condition, frozen=True, tag=True):
                 )
             )
         return all_of(parts or [_always_yes])
+
+    def emit(self, writer: InstructionWriter, is_negated: bool) -> None:
+        kind = self.kind
+        window = writer.kinds[kind.key]
+        within_ms = -1 if self.within_ms is None else self.within_ms
+        low, high = self.bounds.low, self.bounds.high
+        if kind.form == "sums":
+            limits_of_sum = [bounded(limit) for limit in limits(self.bounds)]
+            writer.write(layout.SUM, is_negated, *limits_of_sum, window, within_ms)
+        elif high is None and low is not None and low > 0:
+            writer.write(layout.AT_LEAST, is_negated, window, low, within_ms)
+        else:
+            writer.write_range(window, low, high, within_ms, is_negated)
 
     def describe(self) -> str:
         measured = "" if self.measure == "count" else f"{self.measure}, "

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from operators.segments.rules.conditions.base import FOREVER, Condition
+from operators.kernels.rule_layout import FOREVER
+from operators.segments.rules.conditions.base import Condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from operators.segments.rules.answer_triggers import AnswerTrigger
     from operators.segments.rules.conditions.base import Answer, RuleParser
+    from operators.segments.rules.instructions import InstructionWriter
     from operators.segments.rules.windows_needed import WindowUse
     from operators.segments.rules.yaml_nodes import YamlNode
     from state.shopper import RuleState, Shopper
@@ -41,6 +43,10 @@ class _Group(Condition, frozen=True):
 
     def explained_parts(self) -> tuple[Condition, ...]:
         return self.parts
+
+    def emit(self, writer: InstructionWriter, is_negated: bool) -> None:
+        parts = sorted(self.parts, key=lambda part: part.is_costly)
+        writer.write_group(parts, is_negated, is_all=isinstance(self, All))
 
     def _compile_parts(self, gap_ms: int) -> list[Answer]:
         """The functions of the parts, the costly ones last."""
@@ -76,6 +82,9 @@ class Not(Condition, frozen=True, tag=True):
         return lambda shopper_id, shopper, state, now_ms: (
             -positive(shopper_id, shopper, state, now_ms)
         )
+
+    def emit(self, writer: InstructionWriter, is_negated: bool) -> None:
+        self.part.emit(writer, not is_negated)
 
     def describe(self) -> str:
         return self.part.describe_negated()

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
+from operators.kernels import rule_layout as layout
+from operators.kernels.rule_layout import FOREVER
 from operators.segments.rules import windows
-from operators.segments.rules.conditions.base import FOREVER, NO, Condition
+from operators.segments.rules.conditions.base import NO, Condition
 from operators.segments.rules.digests import digest
 from operators.segments.rules.filters import FILTER_KEYS, Filter, parse_filter
 from operators.segments.rules.quantities import format_duration
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from operators.segments.rules.conditions.base import Answer, RuleParser
+    from operators.segments.rules.instructions import InstructionWriter
     from operators.segments.rules.yaml_nodes import YamlNode
     from state.shopper import RuleState, Shopper
 
@@ -60,6 +63,17 @@ class Sequence(Condition, frozen=True, tag=True, omit_defaults=True):
         return lambda shopper_id, shopper, state, now_ms: max(
             answers_by_item(state, now_ms), default=NO
         )
+
+    def emit(self, writer: InstructionWriter, is_negated: bool) -> None:
+        keys, absent = self._window_keys()
+        quiet_ms = -1 if self.absent is None else self.absent.within_ms or 0
+        absent_kind = -1 if absent is None else writer.kinds[absent]
+        at = len(writer.sequences)
+        writer.sequences += [len(keys), self.within_ms, quiet_ms, absent_kind]
+        for key, step in zip(keys, self.steps, strict=True):
+            writer.sequences += [writer.kinds[key], step.within_ms or FOREVER]
+        operation = layout.SEQUENCE_OF_ITEM if self.same_item else layout.SEQUENCE
+        writer.write(operation, is_negated, at)
 
     def describe(self) -> str:
         text = self.steps[0].events.describe()

@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from operators.kernels.rule_layout import TRUTH
 from operators.segments.rules.compiler import RuleSet
 from operators.segments.rules.conditions.base import NO, YES, Condition
 from operators.segments.rules.conditions.registry import CONDITION_PARSERS
+from operators.segments.rules.engine import create_engine
 from operators.segments.rules.explain import ConditionResult, explain
 from operators.segments.rules.parser import parse_rules
+from state.entries import Transition
 from state.shopper import RuleState, Session, Shopper
+from state.snapshots import ShardRulesState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from operators.segments.rules.conditions.base import Answer, RuleParser
+    from operators.segments.rules.instructions import InstructionWriter
     from operators.segments.rules.yaml_nodes import YamlNode
 
 DAY_MS = 86_400_000
@@ -126,6 +131,11 @@ class NameBegins(Condition, frozen=True, tag=True):
 
         return begins
 
+    def emit(self, writer: InstructionWriter, is_negated: bool) -> None:
+        letters = self.letters
+        truth = writer.shopper_truth(self, lambda shopper_id: shopper_id.startswith(letters))
+        writer.write(TRUTH, is_negated, truth, 1)
+
     def describe(self) -> str:
         return f"id begins with {self.letters}"
 
@@ -146,5 +156,9 @@ def test_a_new_kind_of_condition_is_one_class_and_one_line(monkeypatch: pytest.M
     ]
     rules = RuleSet.from_text("a: {when: {id begins: an}}", "segments.yaml", gap_ms=GAP_MS)
     assert rules is not None
-    ((segment_id, _, evaluate, _),) = rules.rules_in(rules.all_bits)
-    assert (segment_id, evaluate("ann", shopper(), RuleState(), NOW_MS)) == ("a", YES)
+    engine = create_engine(rules, ShardRulesState())
+    assert engine is not None
+    for name in ("ann", "bob"):
+        engine.evaluate_all(name, shopper(), NOW_MS)
+    engine.flush()
+    assert engine.transitions == [Transition("ann", "a", True, NOW_MS)]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import astuple
 
+from operators.kernels.rule_layout import HEAP_TOP
 from operators.segments.rules.compiler import RuleSet
-from operators.segments.rules.evaluator import TIMERS_MIN, TIMERS_PER_SHOPPER
 from operators.segments.rules.explain import explain
 from operators.shards.config import ProcessorConfig
 from state.config import Lifecycle, Profiles, Sessions, State
@@ -289,7 +289,7 @@ def test_a_sign_in_merges_the_views_of_both_shoppers() -> None:
     assert [one[1:3] for one in transitions(flow)["u"]] == [("twice", True)]
 
 
-def test_timers_of_erased_shoppers_do_not_accumulate() -> None:
+def test_rows_and_windows_of_erased_shoppers_are_used_again() -> None:
     """The timer of a window of weeks would wait for weeks, even if its shopper is erased."""
     text = "lately: {when: {event: item_view, count: at least 1, within: 30 d}}"
     flow = Flow(rules=rules_of(text))
@@ -298,8 +298,8 @@ def test_timers_of_erased_shoppers_do_not_accumulate() -> None:
         at_ms = n * MINUTE_MS
         flow.feed([view(f"{name}-1", at_ms, name) for name in names])
         flow.feed([event("erase", f"{name}-2", at_ms + 1, name) for name in names])
-    most = TIMERS_MIN + 50 * (1 + TIMERS_PER_SHOPPER)
     for device in flow.devices:
         engine = device.shoppers.rule_engine
         assert engine is not None
-        assert len(engine.evaluator._timers) <= most
+        assert len(engine._rows.names) <= 50
+        assert engine._rows.heap[HEAP_TOP] <= 1 + 50

@@ -10,14 +10,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from operators.events.processing_errors import ProcessingErrors
-from operators.segments.rules.conditions.base import FOREVER
+from operators.kernels.rule_layout import FOREVER
 from operators.tables.timers import Timers
 from state.entries import Transition
 from state.shopper import RECHECK_ALL, RuleState
 
 if TYPE_CHECKING:
-    from operators.segments.rules.compiler import RuleSet, RulesToEvaluate
     from state.shopper import Shopper
+    from tests.reference.rules.compiler import ReferenceRules, RulesToEvaluate
 
 TIMERS_PER_SHOPPER = 4
 TIMERS_MIN = 100
@@ -26,10 +26,10 @@ TIMERS_MIN = 100
 _BY_TIME_AND_SHOPPER = attrgetter("at_ms", "shopper")
 
 
-class RuleEvaluator:
+class ReferenceEvaluator:
     """Evaluates the rules of one shard; `transitions` are those of the current batch."""
 
-    def __init__(self, rules: RuleSet) -> None:
+    def __init__(self, rules: ReferenceRules) -> None:
         self.rules = rules
         self.transitions: list[Transition] = []
         self.processing_errors = ProcessingErrors("segments")
@@ -78,7 +78,9 @@ class RuleEvaluator:
         if state is None:
             state = shopper.rule_state = RuleState()
         state.next_check_ms_by_rule, state.next_check_ms = {}, 0
-        self.evaluate(self.rules.rules_in(self.rules.all_bits), shopper_id, shopper, state, now_ms)
+        self.evaluate(
+            self.rules.rules_in(self.rules.rules.all_bits), shopper_id, shopper, state, now_ms
+        )
 
     def _fire_timers(
         self, shopper_id: str, shopper: Shopper, state: RuleState, clock_ms: int
