@@ -85,7 +85,7 @@ def followed(path: Path, format_name: str, settings: Settings) -> PropensityMode
         learning.process_batch(
             [p for m in regroup(visited, SHARDS) for p in users[m.shard].process(m)]
         )
-    return learning.state.propensity
+    return learning.propensity.models
 
 
 def sessions_that_go_on(path: Path) -> ChanceModel:

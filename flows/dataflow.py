@@ -18,6 +18,7 @@ from operators.personalize.step import PersonalizeStep
 from operators.personalize.training.clusters import ClusterTrainer, features_of
 from operators.personalize.training.item_events import item_events_of
 from operators.personalize.training.items import ItemTraining
+from operators.personalize.training.propensity import PropensityTrainer, propensity_events_of
 from operators.segments.changes import changes_in
 from operators.segments.rules.compiler import load_rules
 from operators.shards.config import ProcessorConfig
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from bytewax.operators import KeyedStream
     from bytewax.outputs import Sink
 
-    from operators.personalize.step import PersonalizeInput
-    from operators.personalize.training.items_trained import ItemsTrained
+    from operators.personalize.step import PersonalizeInput, Trained
     from operators.segments.changes import OrphanedChangesReader
     from operators.shards.cold_tier import ColdStore
     from state.changes import ChangeFields
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         SourceBatch,
         UserShardInput,
     )
-    from state.training import ClusterFeatures, ClustersTrained, ItemEvents
+    from state.training import ClusterFeatures, ItemEvents, PropensityEvents
 
 M = TypeVar("M")
 
@@ -78,8 +78,8 @@ class StateStores:
 def build(
     events: Source[SourceBatch], sinks: Sinks, settings: Settings, stores: StateStores
 ) -> Dataflow:
-    """events -> visit_devices -> visit_users -> {train_clusters, train_items} -> learn -> redis, with
-    dead letters on the side."""
+    """events -> visit_devices -> visit_users ->
+    {train_clusters, train_propensity, train_items} -> learn -> redis, with dead letters on the side."""
     config = _processor_config(settings)
     journals, cold_store = stores.journals, stores.cold_store
 
@@ -91,6 +91,9 @@ def build(
 
     def cluster_trainer(snapshot: bytes | None) -> ClusterTrainer:
         return ClusterTrainer(settings, snapshot, journals)
+
+    def propensity_trainer(snapshot: bytes | None) -> PropensityTrainer:
+        return PropensityTrainer(settings, snapshot, journals)
 
     def item_training(snapshot: bytes | None) -> ItemTraining:
         return ItemTraining(settings, snapshot, journals)
@@ -112,10 +115,12 @@ def build(
     users = stateful_step(steps.VISIT_USERS, user_inputs, user_shard, journals)
     features = op.map(steps.FEATURES_OF, users, _features_of)
     clusters = stateful_step(steps.TRAIN_CLUSTERS, features, cluster_trainer, journals)
+    outcomes = op.map(steps.OUTCOMES_OF, users, _outcomes_of)
+    propensity = stateful_step(steps.TRAIN_PROPENSITY, outcomes, propensity_trainer, journals)
     entries = op.map(steps.INTERACTIONS_OF, users, _item_events)
     items = stateful_step(steps.TRAIN_ITEMS, entries, item_training, journals)
     parts = op.map(steps.TO_SINGLE_KEY, users, _to_single_key)
-    trained: KeyedStream[ClustersTrained | ItemsTrained] = op.merge(steps.TRAINED, clusters, items)
+    trained: KeyedStream[Trained] = op.merge(steps.TRAINED, clusters, propensity, items)
     models = op.map(steps.MODELS, trained, _to_single_key)
     inputs: KeyedStream[PersonalizeInput] = op.merge(steps.TO_PERSONALIZE, parts, models)
     outputs = stateful_step(steps.PERSONALIZE, inputs, personalize, journals)
@@ -152,6 +157,10 @@ def _by_device_shard(batches: list[SourceBatch]) -> list[tuple[str, DeviceShardI
 
 def _features_of(part: tuple[str, ShardPart]) -> tuple[str, ClusterFeatures]:
     return steps.CLUSTERS_KEY, features_of(part[1])
+
+
+def _outcomes_of(part: tuple[str, ShardPart]) -> tuple[str, PropensityEvents]:
+    return steps.PROPENSITY_KEY, propensity_events_of(part[1])
 
 
 def _item_events(part: tuple[str, ShardPart]) -> tuple[str, ItemEvents]:

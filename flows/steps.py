@@ -16,6 +16,8 @@ TO_SINGLE_KEY = "together"  # stored when the step gathered all shards' results
 PERSONALIZE = "learn"  # stored before the step also made segments and lists
 FEATURES_OF = "features_of"
 TRAIN_CLUSTERS = "train_clusters"
+OUTCOMES_OF = "outcomes_of"
+TRAIN_PROPENSITY = "train_propensity"
 INTERACTIONS_OF = "interactions_of"
 TRAIN_ITEMS = "train_items"
 TRAINED = "trained"
@@ -34,7 +36,7 @@ TICKS = "pulse"  # stored when liveness was called so
 SINGLE_KEY = "all"
 """The key of personalization and of the sinks: it decides which worker runs them."""
 
-CLUSTERS_KEY, ITEMS_KEY = "clusters.44", "items.1"
+CLUSTERS_KEY, PROPENSITY_KEY, ITEMS_KEY = "clusters.44", "propensity.5", "items.1"
 """The one key of each step that trains. The number at its end was chosen so that the key falls on
 another worker than the others wherever there are enough workers (`flows/cluster/placement.py`; a test
 asks Bytewax itself)."""

@@ -271,6 +271,24 @@ class ItemsState(msgspec.Struct):
     is_unclean: bool = False
 
 
+class PropensityState(msgspec.Struct):
+    """The state of the step `train_propensity`.
+
+    `shoppers` are ids by row, `known` whether each is a known user. What is stored by rows is in the
+    `journal`, if there is one; `is_unclean` if it names somebody who was erased.
+    """
+
+    propensity: dict[str, StoredArray] = {}
+    known: dict[str, StoredArray] = {}
+    shoppers: list[str] = []
+    newest_ms: int = 0
+    clock_ms: int = 0
+    report_ms: int = 0
+    journal: JournalPosition | None = None
+    batches: dict[str, int] = {}
+    is_unclean: bool = False
+
+
 class TableRecord(msgspec.Struct):
     """One record of the journal of a step that trains or personalizes.
 
@@ -317,6 +335,7 @@ SHARD_RECORD_CODEC = SnapshotCodec(
 LEARN_CODEC = SnapshotCodec(LearnState, version=8, upgrades=_NEW_FIELDS_UPGRADES)
 CLUSTERS_CODEC = SnapshotCodec(ClustersState, version=1)
 ITEMS_CODEC = SnapshotCodec(ItemsState, version=1)
+PROPENSITY_CODEC = SnapshotCodec(PropensityState, version=1)
 TABLE_CODEC = SnapshotCodec(TableRecord, version=1)
 
 CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
@@ -324,6 +343,7 @@ CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
     "visit_devices": DEVICES_CODEC,
     "visit_users": USERS_CODEC,
     "train_clusters": CLUSTERS_CODEC,
+    "train_propensity": PROPENSITY_CODEC,
     "train_items": ITEMS_CODEC,
     "learn": LEARN_CODEC,
 }

@@ -11,8 +11,9 @@ from state.entries import (
     ItemUpdate,
     LimitedInteraction,
     MergedShopper,
+    Transition,
 )
-from state.messages import BatchId, Message, Write
+from state.messages import BatchId, Message, ShopperObservation, Write
 
 
 class ClusterFeatures(Message):
@@ -89,4 +90,64 @@ class ItemEvents(Message):
     @property
     def parts(self) -> int:
         """A batch is whole when the entries of all user shards are there."""
+        return 1
+
+
+class PropensityEvents(Message):
+    """What `train_propensity` gets of one user shard's part of a batch.
+
+    Of active `shoppers`: the purposes that each refuses, as bits, whether it is a known user, and its
+    feature row. Then decisions, outcomes and observations as in `ShardOutput`, and the shoppers who are
+    no more, or who refuse personalization from now on.
+    """
+
+    batch: BatchId
+    sequence: int
+    shard: int
+    watermark_ms: int
+    last: bool
+    shoppers: list[str]
+    refused: list[int]
+    known: list[bool]
+    features: list[bytes]
+    decisions: list[bytes]
+    session_outcomes: list[bytes]
+    withdrawn_decisions: list[bytes]
+    observations: list[ShopperObservation]
+    merged: list[str]
+    erased: list[str]
+    withdrawn: list[str]
+    evicted: list[str]
+
+    @property
+    def parts(self) -> int:
+        """A batch is whole when the entries of all user shards are there."""
+        return 1
+
+
+class PropensityTrained(Message):
+    """What `train_propensity` gives of one batch.
+
+    `steps` (int16, four a shopper) are what the profiles of the active `shoppers` show; `transitions`
+    are theirs, `later_transitions` those of all shoppers, as time passes; `updates` are changed fields
+    of profiles of inactive ones. `status` is that of the segments. `has_session_history`: there were
+    predictions for sessions, which are turned off now. `writes` publish the quality of the models, when
+    it is due.
+    """
+
+    batch: BatchId
+    sequence: int
+    shoppers: list[str] = []
+    steps: bytes = b""
+    transitions: list[Transition] = []
+    later_transitions: list[Transition] = []
+    updates: list[tuple[str, dict[str, str]]] = []
+    status: str = ""
+    has_session_history: bool = False
+    writes: list[Write] = []
+    error_counts: dict[str, int] = {}
+
+    @property
+    def parts(self) -> int:
+        """One message a batch."""
         return 1

@@ -8,6 +8,7 @@ from operators.personalize.step import PersonalizeStep
 from operators.personalize.training.clusters import ClusterTrainer, features_of
 from operators.personalize.training.item_events import item_events_of
 from operators.personalize.training.items import ItemTraining
+from operators.personalize.training.propensity import PropensityTrainer, propensity_events_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ class Snapshots(NamedTuple):
     personalize: bytes
     clusters: bytes
     items: bytes
+    propensity: bytes
 
 
 class Personalization:
@@ -38,12 +40,13 @@ class Personalization:
         *,
         orphaned_changes: OrphanedChangesReader | None = None,
     ) -> None:
-        personalize, clusters, items = snapshots or (None, None, None)
+        personalize, clusters, items, propensity = snapshots or (None, None, None, None)
         self.step = PersonalizeStep(
             settings, personalize, journals, orphaned_changes=orphaned_changes
         )
         self.clusters = ClusterTrainer(settings, clusters, journals)
         self.items = ItemTraining(settings, items, journals)
+        self.propensity = PropensityTrainer(settings, propensity, journals)
 
     @property
     def state(self) -> PersonalizationState:
@@ -56,7 +59,13 @@ class Personalization:
     def process_batch(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
         clusters = self.clusters.process_batch([features_of(part) for part in parts])
         items = self.items.process_batch([item_events_of(part) for part in parts])
-        return self.step.process_batch([*parts, *clusters, *items])
+        propensity = self.propensity.process_batch([propensity_events_of(part) for part in parts])
+        return self.step.process_batch([*parts, *clusters, *items, *propensity])
 
     def snapshot(self) -> Snapshots:
-        return Snapshots(self.step.snapshot(), self.clusters.snapshot(), self.items.snapshot())
+        return Snapshots(
+            self.step.snapshot(),
+            self.clusters.snapshot(),
+            self.items.snapshot(),
+            self.propensity.snapshot(),
+        )

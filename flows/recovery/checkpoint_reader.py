@@ -27,6 +27,7 @@ from state.snapshots import (
     DevicesState,
     ItemsState,
     LearnState,
+    PropensityState,
     SourceState,
     UsersState,
     journals_in,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from state.journal_files import JournalPosition
+
+TRAINED_STATES = (ClustersState, PropensityState, ItemsState)
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def _check_all_shards_present(store: Path, states: dict[tuple[str, str], Any], s
                 )
     read = {key: source.totals.read for key, source in sources.items() if source.batches}
     for state in states.values():
-        if isinstance(state, ClustersState | ItemsState) and state.batches != batches:
+        if isinstance(state, TRAINED_STATES) and state.batches != batches:
             raise damage_error(
                 store, f"{type(state).__name__} is not of the same moment as the source"
             )

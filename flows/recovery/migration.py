@@ -17,7 +17,12 @@ from flows import steps
 from flows.recovery import backup
 from flows.recovery.snapshot_places import snapshot_places
 from flows.recovery.store_files import open_partition, partition_files
-from operators.personalize.training.split import clusters_heir, items_heir, load_learned
+from operators.personalize.training.split import (
+    clusters_heir,
+    items_heir,
+    load_learned,
+    propensity_heir,
+)
 from operators.shards.partition_merge import merge_shards, regroup_totals, store_rows
 from operators.shards.shard_journal import ShardJournal
 from state import journal_files
@@ -35,6 +40,7 @@ _log = logging.getLogger("penstock.recovery")
 BEGUN_FILE = "migrating"
 _HEIRS = (
     (steps.TRAIN_CLUSTERS, steps.CLUSTERS_KEY),
+    (steps.TRAIN_PROPENSITY, steps.PROPENSITY_KEY),
     (steps.TRAIN_ITEMS, steps.ITEMS_KEY),
 )
 """Steps whose state was in that of `learn`, with their keys."""
@@ -88,6 +94,7 @@ def _heirs(rows: Path, learned: LearnState, missing: list[tuple[str, str]]) -> S
     loaded = load_learned(learned, records)
     heirs = {
         steps.TRAIN_CLUSTERS: lambda: clusters_heir(learned, loaded.arrays["clusters"]),
+        steps.TRAIN_PROPENSITY: lambda: propensity_heir(learned, loaded),
         steps.TRAIN_ITEMS: lambda: items_heir(learned, loaded),
     }
     return {(step, key): heirs[step]() for step, key in missing}

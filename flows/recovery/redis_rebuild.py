@@ -19,7 +19,14 @@ from flows.recovery.owner import owner_id, write_file
 from operators.personalize.rebuild import rebuild
 from operators.shards.config import ProcessorConfig
 from state.errors import StoreError
-from state.snapshots import ClustersState, DevicesState, ItemsState, LearnState, UsersState
+from state.snapshots import (
+    ClustersState,
+    DevicesState,
+    ItemsState,
+    LearnState,
+    PropensityState,
+    UsersState,
+)
 from state.store import WriteMarker
 
 if TYPE_CHECKING:
@@ -59,6 +66,7 @@ def rebuild_if_stale(
     learn_states = [state for state in states if isinstance(state, LearnState)]
     clusters = next((state for state in states if isinstance(state, ClustersState)), None)
     items = next((state for state in states if isinstance(state, ItemsState)), None)
+    propensity = next((state for state in states if isinstance(state, PropensityState)), None)
     shard_states = [state for state in states if isinstance(state, DevicesState | UsersState)]
     while True:
         marker.begin_rebuild()
@@ -83,6 +91,7 @@ def rebuild_if_stale(
                 learn_states[0],
                 clusters,
                 items,
+                propensity,
                 shard_states,
                 journals,
             ):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Transition,
     )
     from state.messages import ShardOutput, Write
-    from state.training import ClustersTrained
+    from state.training import ClustersTrained, PropensityTrained
 
 T = TypeVar("T")
 
@@ -42,15 +42,14 @@ _SHOPPER = attrgetter("shopper")
 class Batch:
     """What all shards made of one batch, or of several live batches that came at once.
 
-    `watermark_ms` is how far the source had come after it, `first_watermark_ms` after the first of
-    several. `active` has the newest entry of each shopper. `items` are the interactions, and what was
-    trained of them. `shard_writes` go to Redis before anything that this step writes, `expiry_writes`
-    after the profiles. `clusters` has what was trained of each batch.
+    `watermark_ms` is how far the source had come after it. `active` has the newest entry of each
+    shopper. `items` are the interactions, and what was trained of them; `clusters` and `propensity`
+    what was trained of each batch. `shard_writes` go to Redis before anything that this step writes,
+    `expiry_writes` after the profiles.
     """
 
     outputs: Sequence[ShardOutput]
     watermark_ms: int
-    first_watermark_ms: int
     is_last: bool
     is_live: bool
     received_ms: bytes
@@ -68,6 +67,7 @@ class Batch:
     shard_writes: Sequence[Write]
     expiry_writes: Sequence[Write]
     clusters: Sequence[ClustersTrained]
+    propensity: Sequence[PropensityTrained]
 
     @classmethod
     def from_outputs(
@@ -75,6 +75,7 @@ class Batch:
         batches: Sequence[Sequence[ShardOutput]],
         items: Sequence[ItemsTrained],
         clusters: Sequence[ClustersTrained] = (),
+        propensity: Sequence[PropensityTrained] = (),
     ) -> Batch:
         """The columns of whole batches, in their order, with what was trained of each."""
         # Order 1: coalescing comes before anything reads the entries of shoppers. This is the only
@@ -85,7 +86,6 @@ class Batch:
         return cls(
             outputs=outputs,
             watermark_ms=max(output.watermark_ms for output in outputs),
-            first_watermark_ms=max(output.watermark_ms for output in coalesced[0]),
             is_last=any(output.last for output in outputs),
             is_live=outputs[0].batch.live,
             received_ms=b"".join(output.received_ms for output in outputs),
@@ -110,6 +110,7 @@ class Batch:
             shard_writes=list(chain.from_iterable(map(_shard_writes, coalesced))),
             expiry_writes=[write for output in outputs for write in output.expiry_writes],
             clusters=clusters,
+            propensity=propensity,
         )
 
 

@@ -60,8 +60,6 @@ def _remove_personalization(
 ) -> Iterator[Change]:
     memberships, rows = state.assignment.memberships, np.array([row], np.int32)
     state.recommender.components.unlearn_shoppers(rows)
-    state.propensity.erase(name)
-    state.propensity.merge(row, NO_ROW)
     writes += delete_lists([name])
     writes.append(remove_fields(name, PERSONALIZED_FIELDS))
     no_cluster = np.full(1, NO_ROW, np.int16)

@@ -45,7 +45,11 @@ def batch_output(
         # Order 11: after the profiles. EXPIRE of a key that does not exist does nothing.
         expiries=list(batch.expiry_writes),
         evictions=evicted.writes,
-        aggregates=[*aggregated.writes, *(write for one in batch.clusters for write in one.writes)],
+        aggregates=[
+            *aggregated.writes,
+            *(write for clusters in batch.clusters for write in clusters.writes),
+            *(write for propensity in batch.propensity for write in propensity.writes),
+        ],
         received_ms=batch.received_ms,
         watermark_ms=batch.watermark_ms,
         counter_deltas=counters.take_deltas(),
@@ -64,6 +68,8 @@ def _error_counts(errors: ProcessingErrors, batch: Batch) -> dict[str, int]:
         counts.update(output.error_counts)
     for clusters in batch.clusters:
         counts.update(clusters.error_counts)
+    for propensity in batch.propensity:
+        counts.update(propensity.error_counts)
     for update in batch.items.updates:
         counts.update(update.error_counts)
     return dict(counts)

@@ -16,6 +16,7 @@ import numpy as np
 from operators.personalize.state import PersonalizationState
 from operators.personalize.training.clusters import ClusterTrainer
 from operators.personalize.training.items import ItemTraining
+from operators.personalize.training.propensity import PropensityTrainer
 from operators.publish import item_lists as item_list_writes
 from operators.publish import memberships as membership_writes
 from operators.publish import shopper_lists
@@ -34,7 +35,7 @@ from state import keys
 from state.arrays import NO_ROW
 from state.entries import ActiveShopper
 from state.resp import pack_int
-from state.snapshots import CLUSTERS_CODEC, ITEMS_CODEC, LEARN_CODEC, DevicesState
+from state.snapshots import CLUSTERS_CODEC, ITEMS_CODEC, LEARN_CODEC, PROPENSITY_CODEC, DevicesState
 from state.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from state.journal import Journals
     from state.messages import Write
     from state.shopper import Shopper
-    from state.snapshots import ClustersState, ItemsState, LearnState, UsersState
+    from state.snapshots import ClustersState, ItemsState, LearnState, PropensityState, UsersState
 
 CHUNK_ROWS = 1000
 """Shoppers, links or items in a chunk."""
@@ -58,6 +59,7 @@ def rebuild(
     learn_state: LearnState,
     clusters_state: ClustersState | None,
     items_state: ItemsState | None,
+    propensity_state: PropensityState | None,
     shards: Iterable[DevicesState | UsersState],
     journals: Journals,
 ) -> Iterator[list[Write]]:
@@ -72,6 +74,8 @@ def rebuild(
     snapshot = None if items_state is None else ITEMS_CODEC.encode(items_state)
     items = ItemTraining(settings, snapshot, journals)
     state.recommender.write_replica(items.trainer.models.take_changes())
+    snapshot = None if propensity_state is None else PROPENSITY_CODEC.encode(propensity_state)
+    propensity = PropensityTrainer(settings, snapshot, journals)
     shards = list(shards)
     withheld_users: set[str] = set()
     reached_ms = max(
@@ -79,6 +83,7 @@ def rebuild(
     )
     yield from shared_writes(state, reached_ms, CHUNK_ROWS)
     yield trainer.report_writes(last=True)
+    yield propensity.report_writes()
     yield from item_writes(items, CHUNK_ROWS)
     erased: dict[bytes, int] = {}
     # Users first: aliases are written only of devices whose users do not refuse analytics.
@@ -89,7 +94,7 @@ def rebuild(
         withheld_users.update(name for name, shopper in loaded.rows.items() if not shopper.events)
         shoppers = iter(loaded.rows.items())
         while chunk := list(islice(shoppers, CHUNK_ROWS)):
-            yield _shopper_writes(chunk, state, trainer.clusters, config, reached_ms)
+            yield _shopper_writes(chunk, state, trainer.clusters, propensity, config, reached_ms)
         # An id that is a user's own, or may be one, has no alias.
         linked_devices = (
             device
@@ -109,6 +114,7 @@ def _shopper_writes(
     chunk: list[tuple[str, Shopper]],
     state: PersonalizationState,
     clusters: ClusterModel,
+    propensity: PropensityTrainer,
     config: ProcessorConfig,
     now_ms: int,
 ) -> list[Write]:
@@ -137,11 +143,16 @@ def _shopper_writes(
             )
     if not active:
         return []
-    return _profile_writes(active, state, clusters) + writes + _list_writes(active, state)
+    return (
+        _profile_writes(active, state, clusters, propensity) + writes + _list_writes(active, state)
+    )
 
 
 def _profile_writes(
-    active: Sequence[ActiveShopper], learned: PersonalizationState, clusters: ClusterModel
+    active: Sequence[ActiveShopper],
+    learned: PersonalizationState,
+    clusters: ClusterModel,
+    propensity: PropensityTrainer,
 ) -> list[Write]:
     """The profiles of shoppers, with the cluster that each was assigned to last."""
     raw = feature_rows(row.features for row in active)
@@ -150,7 +161,8 @@ def _profile_writes(
     rows = np.array([find(row.shopper) for row in active], np.int32)
     used = personalized_indexes([row.refused for row in active])
     steps = np.full((len(active), len(FIELDS)), NO_STEP, np.int16)
-    steps[used] = learned.propensity.published_steps(rows[used], raw[used])
+    names = [active[index].shopper for index in used.tolist()]
+    steps[used] = propensity.published_steps(names, raw[used])
     writes: list[Write] = []
     nearest_indexes = learned.assignment.cluster_indexes(nearest).tolist()
     for row, shopper, row_steps, nearest_index, d in zip(

@@ -65,7 +65,6 @@ def removable_parts(state: ShopperState, clock: EventClock) -> list[Removable]:
     return [
         *state.recommender.components.removable_parts(),
         state.assignment,
-        state.propensity,
         _Views(state.recent_views, clock),
     ]
 
@@ -155,8 +154,6 @@ class Removal:
             changes += state.assignment.remove(row, name, change.at_ms)
             changes.append(change._replace(known=known, refused=refused))
             writes.append(("DEL", keys.segments_key(name), keys.top_key(name, keys.SLOT)))
-            if not user:
-                state.propensity.erase(name)
             if row == NO_ROW:
                 continue
             state.shop.remove_active(memberships.last_ms_of(row))

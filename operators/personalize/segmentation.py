@@ -13,10 +13,10 @@ import numpy as np
 from operators.publish.memberships import membership_writes, refresh_expiry
 from operators.publish.profiles import Profile, profile_write, update_writes
 from operators.segments.clusters.replica import assignments_of
-from operators.segments.propensity.profile_fields import FIELDS, NO_STEP, PropensityScores
-from operators.shoppers.consent import personalized_indexes
+from operators.segments.propensity.replica import published_steps_of
 from operators.shoppers.features import LAST_MS_COLUMN, feature_rows
 from state.arrays import NO_ROW
+from state.profile_fields import ProfileUpdate
 from state.segments import cluster_segment_id
 
 if TYPE_CHECKING:
@@ -30,14 +30,13 @@ if TYPE_CHECKING:
     from operators.personalize.interactions import Resolved
     from operators.publish.shop_stats import ShopStats
     from operators.segments.assignment import SegmentAssignment
-    from operators.segments.propensity.propensity import PropensityModels
     from operators.segments.retirement import SegmentRetirement
     from state.arrays import Rows
     from state.changes import Change
     from state.entries import ActiveShopper
     from state.interactions import RowIndex
     from state.messages import Write
-    from state.training import ClustersTrained
+    from state.training import ClustersTrained, PropensityTrained
 
 
 class Assigned(NamedTuple):
@@ -64,7 +63,6 @@ class Segmentation:
         self,
         shoppers: RowIndex,
         assignment: SegmentAssignment,
-        propensity: PropensityModels,
         retirement: SegmentRetirement,
         shop: ShopStats,
         clock: EventClock,
@@ -72,7 +70,6 @@ class Segmentation:
     ) -> None:
         self._shoppers = shoppers
         self._assignment = assignment
-        self._propensity = propensity
         self._retirement = retirement
         self._shop = shop
         self._clock = clock
@@ -103,9 +100,7 @@ class Segmentation:
             )
             changes += moved
             writes += update_writes(updates)
-        changes += call_or_default(
-            "propensity", [], self._advance_propensity, batch.is_last, writes
-        )
+        changes += call_or_default("propensity", [], self._advance_propensity, batch, writes)
         with isolate("segments"):
             changes += self._assignment.memberships.apply_transitions(
                 batch.transitions, self._shoppers
@@ -122,12 +117,28 @@ class Segmentation:
         writes += retired.writes
         return retired.changes
 
-    def _advance_propensity(self, is_last: bool, writes: list[Write]) -> list[Change]:
-        """Let time pass for predictions: who enters and leaves segments, and profiles that change."""
-        ids, now_ms = self._shoppers.ids, self._clock.event_time_ms
-        transitions = self._propensity.advance(ids, now_ms, last=is_last)
-        writes += update_writes(self._propensity.refresh_profiles(ids, now_ms, last=is_last))
-        return self._assignment.memberships.apply_transitions(transitions, self._shoppers)
+    def _advance_propensity(self, batch: Batch, writes: list[Write]) -> list[Change]:
+        """Let time pass for predictions: who enters and leaves segments, and profiles that change.
+
+        Of several batches at once, an earlier one may speak of a shopper who is no more.
+        """
+        gone = {one.anonymous_id for one in batch.merged} | {name for name, _ in batch.erased}
+        row_of = self._shoppers.get
+        transitions = [
+            entry
+            for trained in batch.propensity
+            for entry in trained.later_transitions
+            if entry.shopper not in gone and row_of(entry.shopper) != NO_ROW
+        ]
+        for trained in batch.propensity:
+            writes += update_writes(
+                ProfileUpdate(shopper, fields)
+                for shopper, fields in trained.updates
+                if shopper not in gone
+            )
+        return self._assignment.memberships.apply_transitions(
+            sorted(transitions, key=lambda entry: row_of(entry.shopper)), self._shoppers
+        )
 
     def _assign_or_publish(self, batch: Batch) -> Assigned:
         """Assign the active shoppers. Where that raises, their profiles are written as the shards gave
@@ -136,7 +147,7 @@ class Segmentation:
         if not active:
             return Assigned([], [], [])
         assigned = self._errors.call_or_default(
-            "profiles", None, self._assign, active, batch.clusters
+            "profiles", None, self._assign, active, batch.clusters, batch.propensity
         )
         if assigned is None:
             as_given = [profile_write(Profile(r.profile, r.argument_count)) for r in active]
@@ -144,15 +155,17 @@ class Segmentation:
         return assigned
 
     def _assign(
-        self, active: Sequence[ActiveShopper], trained: Sequence[ClustersTrained]
+        self,
+        active: Sequence[ActiveShopper],
+        clusters: Sequence[ClustersTrained],
+        propensity: Sequence[PropensityTrained],
     ) -> Assigned:
         """Assign the active shoppers, and write their profiles with it."""
         names = [row.shopper for row in active]
         refused = [row.refused for row in active]
         memberships = self._assignment.memberships
         raw = feature_rows(row.features for row in active)
-        used = personalized_indexes(refused)
-        cluster, distance = assignments_of(trained, names)
+        cluster, distance = assignments_of(clusters, names)
         at_ms = raw[:, LAST_MS_COLUMN].astype(np.int64)
         self._clock.observe(int(at_ms.max()))
         rows = self._shoppers.get_or_add_many(names)
@@ -164,16 +177,16 @@ class Segmentation:
         changes = self._assignment.assign_active(
             names, rows, raw, cluster, self._clock.event_time_ms
         )
-        self._propensity.update_features(rows[used], raw[used])
-        scores = self._propensity.score(rows, raw)
-        transitions = self._propensity.assign_active(
-            [names[index] for index in used.tolist()],
-            rows[used],
-            PropensityScores(*(score[used] for score in scores)),
-            at_ms[used],
-        )
+        present = set(names)
+        transitions = [
+            entry
+            for trained in propensity
+            for entry in trained.transitions
+            if entry.shopper in present
+        ]
         changes += memberships.apply_transitions(transitions, self._shoppers)
-        profiles = self._profile_writes(active, rows, used, scores, cluster, distance)
+        steps = published_steps_of(propensity, names)
+        profiles = self._profile_writes(active, rows, steps, cluster, distance)
         ids = self._shoppers.ids
         return Assigned(changes, profiles, refresh_expiry(ids[r] for r in first_that_day.tolist()))
 
@@ -181,15 +194,10 @@ class Segmentation:
         self,
         active: Sequence[ActiveShopper],
         rows: Rows,
-        used: NDArray[np.intp],
-        scores: PropensityScores,
+        steps: NDArray[np.int16],
         cluster: NDArray[np.int64],
         distance: NDArray[np.float32],
     ) -> list[Write]:
-        steps = np.full((len(active), len(FIELDS)), NO_STEP, np.int16)
-        steps[used] = self._propensity.publish_steps(
-            rows[used], PropensityScores(*(score[used] for score in scores))
-        )
         return [
             profile_write(
                 Profile(

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from operators.publish.shop_stats import ShopStats
     from operators.recommend.recommender import Recommender
     from operators.segments.assignment import SegmentAssignment
-    from operators.segments.propensity.propensity import PropensityModels
 
 
 class ShopperState(NamedTuple):
@@ -17,6 +16,5 @@ class ShopperState(NamedTuple):
 
     recommender: Recommender
     assignment: SegmentAssignment
-    propensity: PropensityModels
     recent_views: RecentViews
     shop: ShopStats

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from operators.catalogue.recent_views import RecentViews
 from operators.events.event_clock import EventClock
@@ -24,19 +23,17 @@ from operators.segments.assignment import SegmentAssignment
 from operators.segments.changes import ChangeLog
 from operators.segments.clusters.replica import ClusterReplica
 from operators.segments.configured_segments import ConfiguredSegments, built_in_definitions
-from operators.segments.propensity.propensity import PropensityModels
+from operators.segments.propensity.replica import PropensityReplica
 from operators.segments.retirement import SegmentRetirement
 from operators.segments.rules.compiler import load_rules
 from operators.segments.rules.versions import RuleVersions
 from operators.tables.table import add_prefix, strip_prefix
 from operators.tables.table_store import LoadedTables, Tables, TableStore
 from state.snapshots import LEARN_CODEC, LearnState, pack_arrays, unpack_arrays
-from state.times import DAY_MS
 
 if TYPE_CHECKING:
     from operators.segments.membership_index import MembershipIndex
     from operators.tables.table import Arrays
-    from state.arrays import Times
     from state.config import Settings
     from state.journal import Journals
 
@@ -60,7 +57,7 @@ class PersonalizationState:
         self.clusters = ClusterReplica()
         self.assignment = SegmentAssignment(settings)
         self.shop = ShopStats()
-        self.propensity = PropensityModels(settings.propensity, self.errors)
+        self.propensity = PropensityReplica(settings.propensity)
         rules = load_rules(settings)
         self.rules = () if rules is None else rules.rules
         self.rule_versions = RuleVersions(self.rules)
@@ -99,7 +96,6 @@ class PersonalizationState:
         self.aggregates = Aggregates(
             self.recommender,
             self.memberships,
-            self.propensity,
             self.definitions,
             self.shop,
             self.counters,
@@ -120,11 +116,6 @@ class PersonalizationState:
     def row_count(self) -> int:
         """How many shoppers have a row."""
         return len(self.recommender.shoppers.row_by_id)
-
-    def idle_limits_ms(self) -> Times:
-        """How long (ms) the shopper of each row may be inactive until it is evicted."""
-        known, state = self.memberships.known, self.settings.state
-        return np.where(known, state.known_idle_days * DAY_MS, state.idle_days * DAY_MS)
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes."""
@@ -155,7 +146,6 @@ class PersonalizationState:
                 vocabularies={name: v.ids for name, v in tables.row_indexes.items()},
                 recommender=pack_arrays(self.recommender.components.arrays()),
                 audience=pack_arrays({**self.assignment.arrays(), **self._shop_scalars()}),
-                propensity=pack_arrays(self.propensity.arrays()),
                 views=pack_arrays(self.recent_views.arrays()),
             )
         return LEARN_CODEC.encode(state)
@@ -207,7 +197,6 @@ class PersonalizationState:
         parts = {
             "recommender": self.recommender.components,
             "audience": self.assignment,
-            "propensity": self.propensity,
             "views": self.recent_views,
         }
         return Tables(parts, self.recommender.components.row_indexes())

@@ -25,7 +25,7 @@ from operators.personalize.training.item_events import no_interactions
 from operators.personalize.training.items_trained import ItemsTrained
 from operators.tables.barrier import Barrier
 from state.messages import ShardPart
-from state.training import ClustersTrained
+from state.training import ClustersTrained, PropensityTrained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     from state.messages import BatchOutput, ShardOutput
 
 STEP_ID = "learn"  # the stored name of the step
-TRAINERS = 2
+TRAINERS = 3
 """How many steps that train send a message of each batch."""
 
-PersonalizeInput = ShardPart | ItemsTrained | ClustersTrained
+Trained = ItemsTrained | ClustersTrained | PropensityTrained
+PersonalizeInput = ShardPart | Trained
 
 
 class WholeBatch(NamedTuple):
@@ -49,6 +50,7 @@ class WholeBatch(NamedTuple):
     outputs: list[ShardOutput]
     items: ItemsTrained
     clusters: ClustersTrained
+    propensity: PropensityTrained
 
     @classmethod
     def from_messages(cls, messages: Sequence[PersonalizeInput]) -> WholeBatch:
@@ -57,7 +59,9 @@ class WholeBatch(NamedTuple):
         parts.sort(key=lambda part: part.shard)
         [items] = [message for message in messages if isinstance(message, ItemsTrained)]
         [clusters] = [message for message in messages if isinstance(message, ClustersTrained)]
-        return cls([output for part in parts for output in part.outputs], items, clusters)
+        [propensity] = [message for message in messages if isinstance(message, PropensityTrained)]
+        outputs = [output for part in parts for output in part.outputs]
+        return cls(outputs, items, clusters, propensity)
 
 
 class PersonalizeStep:
@@ -93,7 +97,6 @@ class PersonalizeStep:
         shopper_state = ShopperState(
             recommender,
             state.assignment,
-            state.propensity,
             state.recent_views,
             state.shop,
         )
@@ -103,7 +106,6 @@ class PersonalizeStep:
         self._segmentation = Segmentation(
             recommender.shoppers,
             state.assignment,
-            state.propensity,
             state.retirement,
             state.shop,
             clock,
@@ -163,21 +165,17 @@ class PersonalizeStep:
             for output in whole.outputs:
                 state.counters.update(output)
             state.clusters.apply(whole.clusters)
+            state.propensity.apply(whole.propensity)
             state.recommender.write_replica(whole.items.trained.before)
         batch = Batch.from_outputs(
             [whole.outputs for whole in batches],
             [whole.items for whole in batches],
             [whole.clusters for whole in batches],
+            [whole.propensity for whole in batches],
         )
         state.is_last_batch = batch.is_last
         orphaned, self._orphaned = self._orphaned, []
         compensated = compensate(orphaned, state.assignment, shoppers)
-        with state.errors.isolate("propensity"):
-            # Before the clock goes on and before anybody is removed: predictions are evaluated by
-            # what was known of all shoppers until then.
-            state.propensity.observe_batch(
-                batch.outputs, shoppers.ids, state.idle_limits_ms, batch.first_watermark_ms
-            )
         state.clock.advance(batch.watermark_ms)
         removed = self._removal.remove(batch, compensated)
         state.journal_names_erased |= removed.has_erased

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from operators.publish.shop_stats import ShopStats
     from operators.recommend.recommender import Recommender
     from operators.segments.membership_index import MembershipIndex
-    from operators.segments.propensity.propensity import PropensityModels
     from state.messages import Write
 
 DAY_STATS_KEPT_MS = DAY_MS + HOUR_MS
@@ -33,7 +32,6 @@ class Aggregates:
         self,
         recommender: Recommender,
         memberships: MembershipIndex,
-        propensity: PropensityModels,
         definitions: Definitions,
         shop: ShopStats,
         counters: Counters,
@@ -42,7 +40,6 @@ class Aggregates:
         self._timer = timer
         self._recommender = recommender
         self._memberships = memberships
-        self._propensity = propensity
         self._definitions = definitions
         self._shop = shop
         self._counters = counters
@@ -75,7 +72,6 @@ class Aggregates:
             writes += self._segment_writes(
                 reporting_time_ms, received_until_ms, watermark_ms, last=last
             )
-        writes += self._propensity.model_writes(reporting_time_ms)
         events = self._counters.accepted
         return writes + list_model_writes(self._recommender, events, newest_event_ms)
 

@@ -10,7 +10,7 @@ from state.segments import cluster_definition, cluster_segment_id, definition_wr
 if TYPE_CHECKING:
     from operators.segments.assignment import SegmentAssignment
     from operators.segments.clusters.replica import ClusterReplica
-    from operators.segments.propensity.propensity import PropensityModels
+    from operators.segments.propensity.replica import PropensityReplica
     from operators.segments.rules.versions import RuleVersions
     from state.messages import Write
     from state.segments import SegmentDefinition
@@ -23,7 +23,7 @@ class Definitions:
         self,
         clusters: ClusterReplica,
         assignment: SegmentAssignment,
-        propensity: PropensityModels,
+        propensity: PropensityReplica,
         rule_versions: RuleVersions,
     ) -> None:
         self.are_published = False

@@ -14,7 +14,7 @@ from state.segments import cluster_segment_id
 if TYPE_CHECKING:
     from operators.segments.clusters.replica import ClusterReplica
     from operators.segments.membership_index import MembershipIndex
-    from operators.segments.propensity.propensity import PropensityModels
+    from operators.segments.propensity.replica import PropensityReplica
     from state.config import Settings
     from state.segments import SegmentDefinition
 
@@ -26,7 +26,7 @@ class ConfiguredSegments:
 
     memberships: MembershipIndex
     clusters: ClusterReplica
-    propensity: PropensityModels
+    propensity: PropensityReplica
     fixed_ids: frozenset[str]
     built_in: tuple[SegmentDefinition, ...]
 

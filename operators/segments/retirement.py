@@ -128,7 +128,7 @@ class SegmentRetirement:
         self._next_row += MEMBERS_PER_BATCH
         if self._next_row >= len(ids):
             if SESSION in self._fields:
-                self._segments.propensity.reset_session_model()
+                self._segments.propensity.mark_session_removed()
             self._fields = ()
 
     def _remove_members(self, sid: str, event_time_ms: int, batch: RetiredBatch) -> None:

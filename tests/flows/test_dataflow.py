@@ -89,6 +89,8 @@ def test_stored_names_never_change() -> None:
         "personalize.visit_users",
         "personalize.features_of",
         "personalize.train_clusters",
+        "personalize.outcomes_of",
+        "personalize.train_propensity",
         "personalize.interactions_of",
         "personalize.train_items",
         "personalize.together",

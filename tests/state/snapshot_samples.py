@@ -23,6 +23,7 @@ from state.snapshots import (
     CountersState,
     DevicesState,
     LearnState,
+    PropensityState,
     RuleVersion,
     ShardRecord,
     ShardRulesState,
@@ -41,6 +42,7 @@ CODECS: dict[str, SnapshotCodec[Any]] = {
     "rows": snapshots.SHARD_RECORD_CODEC,
     "learned": snapshots.LEARN_CODEC,
     "clusters": snapshots.CLUSTERS_CODEC,
+    "propensity": snapshots.PROPENSITY_CODEC,
     "table": snapshots.TABLE_CODEC,
 }
 """The name of the golden files -> the codec."""
@@ -144,6 +146,17 @@ SAMPLES: dict[str, Any] = {
         {"u": 18_518},
         ["zoe"],
         TOMBSTONES,
+    ),
+    "propensity": PropensityState(
+        pack_arrays({"version": np.array([2]), "decided": np.array([5, 7])}),
+        pack_arrays({"known": np.array([True, False])}),
+        ["u", "ann"],
+        1_600_000_900_000,
+        1_600_000_800_000,
+        1_600_000_700_000,
+        HANDLE,
+        {"shop": 3},
+        is_unclean=True,
     ),
     "clusters": ClustersState(
         pack_arrays({"scaler.mean": np.array([1.5, 2.5]), "ended": np.empty((0, 2), np.int64)}),

@@ -15,9 +15,11 @@ from state.arrays import NO_ROW
 from state.snapshots import (
     CLUSTERS_CODEC,
     ITEMS_CODEC,
+    PROPENSITY_CODEC,
     TABLE_CODEC,
     ClustersState,
     ItemsState,
+    PropensityState,
     pack_arrays,
     unpack_arrays,
 )
@@ -90,6 +92,23 @@ def items_heir(state: LearnState, loaded: LoadedTables) -> bytes:
             state.changed_cards,
             state.told,
             state.now_ms,
+            None,
+            state.batches,
+        )
+    )
+
+
+def propensity_heir(state: LearnState, loaded: LoadedTables) -> bytes:
+    """The first snapshot of `train_propensity`, with all shoppers in their rows."""
+    known = loaded.arrays["audience"].get("known", np.empty(0, np.bool_))
+    return PROPENSITY_CODEC.encode(
+        PropensityState(
+            pack_arrays(loaded.arrays["propensity"]),
+            pack_arrays({"known": known}),
+            loaded.ids.get("shoppers", []),
+            state.now_ms,
+            state.clock_ms,
+            state.figures_ms,
             None,
             state.batches,
         )

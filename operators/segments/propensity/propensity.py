@@ -1,4 +1,4 @@
-"""What the personalization step calls of propensity, in the order of the methods here.
+"""What the step that trains propensity calls, in the order of the methods here.
 
 It changes its state in place. The names of the arrays are stored; everything else may be changed.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.segments.propensity import built_in_segments, model_report
+from operators.segments.propensity import model_report
 from operators.segments.propensity.decision_times import key_of
 from operators.segments.propensity.feature_store import LatestFeatures
 from operators.segments.propensity.features import VERSION
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from state.entries import Transition
     from state.messages import ShardOutput, Write
     from state.profile_fields import ProfileUpdate
-    from state.segments import SegmentDefinition
+    from state.training import PropensityEvents
 
     Floats = NDArray[np.float64]
 
@@ -60,11 +60,10 @@ class PropensityModels(TableState):
         self._features = LatestFeatures()
         self._segments = RankedSegments(self._features, settings.dormant_days)
         self._refresh = ProfileRefresh(self._features, self.weekly)
-        self._status = ""
 
     def observe_batch(
         self,
-        outputs: Sequence[ShardOutput],
+        outputs: Sequence[ShardOutput | PropensityEvents],
         names: Sequence[str],
         idle_ms: Callable[[], Times],
         watermark_ms: int,
@@ -153,20 +152,22 @@ class PropensityModels(TableState):
         """Clear rows of shoppers that are no longer in memory."""
         self._features.remove_shoppers(rows)
 
-    def changed_definitions(self) -> list[SegmentDefinition]:
-        """Return the built-in segments if they changed since they were last published."""
-        status = "live" if self._segments.is_live else model_report.model_status(self.weekly.buys)
-        if status == self._status:
-            return []
-        self._status = status
-        return self.definitions
+    @property
+    def status(self) -> str:
+        """The status of the built-in segments."""
+        return "live" if self._segments.is_live else model_report.model_status(self.weekly.buys)
 
     @property
-    def definitions(self) -> list[SegmentDefinition]:
-        """The built-in segments as last published; none where they are turned off."""
-        if not self._is_weekly:
-            return []
-        return built_in_segments.definitions(self._settings.dormant_days, self._status)
+    def is_weekly(self) -> bool:
+        """Whether there are weekly models, and the segments by them."""
+        return self._is_weekly
+
+    def last_ms(self, rows: Rows) -> Times:
+        """When the shopper of each row was last active, 0 for a row without features."""
+        known = rows < self._features.rows
+        last_ms = np.zeros(len(rows), np.int64)
+        last_ms[known] = self._features.last_ms(rows[known])
+        return last_ms
 
     def model_writes(self, now_ms: int) -> list[Write]:
         """Return the quality of each model."""
@@ -205,7 +206,6 @@ class PropensityModels(TableState):
         """Models, evaluations and thresholds."""
         scalars: dict[str, NDArray[Any]] = {
             "version": np.array([VERSION]),
-            "status": np.array([self._status]),
             **self._segments.scalars(),
         }
         for name, part in self._parts().items():
@@ -223,7 +223,6 @@ class PropensityModels(TableState):
             self._refresh.remove_fields_of(self._features.live_rows())
         if version != VERSION:
             return
-        self._status = str(arrays["status"][0])
         self._segments.restore(arrays)
         for name, part in self._parts().items():
             part.restore(strip_prefix(f"{name}.", arrays))

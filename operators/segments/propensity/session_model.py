@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from operators.tables.table import Arrays, Table
     from state import config
     from state.messages import ShardOutput
+    from state.training import PropensityEvents
 
     Floats = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ class SessionModel(TableState):
         chances[raw[:, SESSION_EVENTS] == 0] = np.nan
         return chances
 
-    def learn(self, outputs: Sequence[ShardOutput], watermark_ms: int) -> None:
+    def learn(self, outputs: Sequence[ShardOutput | PropensityEvents], watermark_ms: int) -> None:
         """Take in the shards' decisions and outcomes, up to `watermark_ms`: the watermark before
         the batch."""
         decisions = _stack((one.decisions for one in outputs), _DECISION)

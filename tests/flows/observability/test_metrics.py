@@ -222,6 +222,7 @@ def test_the_recovery_folder_is_measured(redis_url: str, tmp_path: Path) -> None
         "visit_devices",
         "visit_users",
         "train_clusters",
+        "train_propensity",
         "train_items",
         "learn",
     }

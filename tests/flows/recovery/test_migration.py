@@ -28,7 +28,7 @@ from flows.recovery.store_files import PARTITIONS
 from state.config_loader import load
 from state.errors import RecoveryError
 from state.journal_files import list_journals
-from state.snapshots import ClustersState, DevicesState, ItemsState, UsersState
+from state.snapshots import ClustersState, DevicesState, ItemsState, PropensityState, UsersState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +108,15 @@ def test_heirs_get_their_state_and_the_old_one_is_backed_up(old: Path) -> None:
     assert parts >= {"covisitation", "factors", "content", "popularity", "bought", "seen"}
     assert parts.isdisjoint({"session_knn", "blend", "pending", "had", "against"})
     assert items.newest_ms == learned.now_ms
+    propensity = after.states[steps.stored_id(steps.TRAIN_PROPENSITY), steps.PROPENSITY_KEY]
+    assert isinstance(propensity, PropensityState)
+    known, seen_ms = (
+        propensity.known["known"].to_array(),
+        propensity.propensity["latest.times"].to_array()[:, 1],
+    )
+    assert len(propensity.shoppers) == len(known) >= len(seen_ms) > 100
+    assert known.sum() > 10
+    assert propensity.propensity["version"].to_array().tolist() == [2]
     backup = latest_backup(folder)
     assert backup is not None
     assert checkpoint_reader.read_checkpoint(backup, shards=8).states.keys() == before.states.keys()
@@ -136,6 +145,7 @@ def test_an_interrupted_migration_begins_again(old: Path, written: bool) -> None
     assert states.keys() - checkpoint.states.keys() == {
         (steps.stored_id(steps.TRAIN_CLUSTERS), steps.CLUSTERS_KEY),
         (steps.stored_id(steps.TRAIN_ITEMS), steps.ITEMS_KEY),
+        (steps.stored_id(steps.TRAIN_PROPENSITY), steps.PROPENSITY_KEY),
     }
 
 

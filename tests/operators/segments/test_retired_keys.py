@@ -3,7 +3,7 @@
 from operators.segments.clusters.replica import ClusterReplica
 from operators.segments.configured_segments import ConfiguredSegments, built_in_definitions
 from operators.segments.membership_index import MembershipIndex
-from operators.segments.propensity.propensity import PropensityModels
+from operators.segments.propensity.replica import PropensityReplica
 from operators.segments.retired_keys import delete_segment_keys, deletion_writes
 from state import keys
 from state.config import Propensity, Settings
@@ -23,7 +23,7 @@ def configured(active: list[str]) -> ConfiguredSegments:
     return ConfiguredSegments(
         MembershipIndex(active),
         ClusterReplica(),
-        PropensityModels(settings.propensity),
+        PropensityReplica(settings.propensity),
         frozenset(fixed),
         built_in_definitions(settings),
     )

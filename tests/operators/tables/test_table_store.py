@@ -110,7 +110,7 @@ def test_a_damaged_journal_is_an_error(tmp_path: Path) -> None:
     learn(learning, batches()[0])
     blob = learning.snapshot()
     stored = list_journals(tmp_path)
-    assert {name for _, name, _ in stored} == {"learned", "clusters"}
+    assert {name for _, name, _ in stored} == {"learned", "clusters", "items", "propensity"}
     for path, _, _ in stored:
         whole_journal = path.read_bytes()
         data = bytearray(whole_journal)

@@ -127,9 +127,7 @@ def test_a_log_shorter_than_the_horizon_predicts_nothing() -> None:
     raw = np.zeros((len(rows), 23))
     assert np.isnan(found.propensity.score(rows, raw).buys).all()
     assert found.members == set()
-    assert {one.status for one in found.propensity.changed_definitions()} == {
-        "learning: 0 of 1 outcomes that came true"
-    }
+    assert found.propensity.status == "learning: 0 of 1 outcomes that came true"
     told = {write[1]: write for write in found.propensity.model_writes(0) if write[0] == "HSET"}
     assert not {"auc", "rate", "log_loss"} & {*told["ps:1:model:{p_buy_30d}"]}
 
