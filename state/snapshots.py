@@ -336,7 +336,7 @@ LEARN_CODEC = SnapshotCodec(LearnState, version=8, upgrades=_NEW_FIELDS_UPGRADES
 CLUSTERS_CODEC = SnapshotCodec(ClustersState, version=1)
 ITEMS_CODEC = SnapshotCodec(ItemsState, version=1)
 PROPENSITY_CODEC = SnapshotCodec(PropensityState, version=1)
-TABLE_CODEC = SnapshotCodec(TableRecord, version=1)
+TABLE_CODEC = SnapshotCodec(TableRecord, version=2, upgrades=_NEW_FIELDS_UPGRADES)
 
 CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
     "events": SOURCE_CODEC,

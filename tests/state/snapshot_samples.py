@@ -22,6 +22,7 @@ from state.snapshots import (
     ClustersState,
     CountersState,
     DevicesState,
+    ItemsState,
     LearnState,
     PropensityState,
     RuleVersion,
@@ -43,6 +44,7 @@ CODECS: dict[str, SnapshotCodec[Any]] = {
     "learned": snapshots.LEARN_CODEC,
     "clusters": snapshots.CLUSTERS_CODEC,
     "propensity": snapshots.PROPENSITY_CODEC,
+    "items": snapshots.ITEMS_CODEC,
     "table": snapshots.TABLE_CODEC,
 }
 """The name of the golden files -> the codec."""
@@ -109,6 +111,7 @@ READ = SourceTotals(12, {"not_json": 2}, {"item_view": 3})
 HANDLE = JournalPosition("devices-17", 3, 5000, 4000, 123_456)
 TOMBSTONES = {bytes(range(32)): 1_600_000_000_000}
 WATERMARKS = {"shop": (1_600_000_600_000, False), "other": (5, True)}
+CARD = ItemCard(5, "Mug", ("home",), None, 9.5, "EUR", True)
 SAMPLES: dict[str, Any] = {
     "source": SourceState(12, 3, 1_600_000_600_000, True, READ, "a-topic"),
     "devices": DevicesState(
@@ -173,7 +176,7 @@ SAMPLES: dict[str, Any] = {
         recommender=pack_arrays({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}),
         clusters=pack_arrays({"none": np.empty((0, 3)), "flag": np.array([True])}),
         audience={},
-        cards={"mug": ItemCard(5, "Mug", ("home",), None, 9.5, "EUR", True)},
+        cards={"mug": CARD},
         changed_cards=["mug"],
         change_ids={3: (5, 0)},
         ledger=CountersState({"shop": READ}, {"users:0": TOTALS}, 4, 2),
@@ -189,13 +192,24 @@ SAMPLES: dict[str, Any] = {
         views=pack_arrays({"next": np.array([3])}),
         is_unclean=True,
     ),
+    "items": ItemsState(
+        pack_arrays({"seen/at_ms": np.array([5, 7])}),
+        {"items": ["mug", "cup"], "shoppers": ["ann"]},
+        {"mug": CARD},
+        ["mug"],
+        (3, 4),
+        1_600_000_900_000,
+        HANDLE,
+        {"shop": 3},
+        is_unclean=True,
+    ),
     "table": TableRecord(
         "recommender",
         5,
         np.array([1, 4], np.int32).tobytes(),
         pack_arrays({"table": np.arange(6, dtype=np.float32).reshape(2, 3)}),
         ["mug", "cup"],
-        {"mug": ItemCard(5, "Mug", ("home",), None, 9.5, "EUR", True)},
+        {"mug": CARD},
     ),
 }
 
@@ -250,6 +264,7 @@ FORMER: dict[str, Any] = {
     "learned-v5": LEARNED_V5,
     "learned-v6": LEARNED_V6,
     "learned-v7": SAMPLES["learned"],
+    "table-v1": SAMPLES["table"],
 }
 """Golden file of a former version -> its state, where the sample of today has more fields."""
 
