@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.kernels.item_scans import members_of
 from operators.recommend.candidates.groups import GroupIndex
 from operators.recommend.candidates.name_hashes import NameHashes
-from operators.tables.array_ops import grow, isin_rows
+from operators.tables.array_ops import grow
 from operators.tables.replication import ChangedRows, ReplicatedColumns
 from operators.tables.table import Table, TableState, strip_prefix
 from state.arrays import NO_ROW
@@ -77,8 +78,10 @@ class ItemAttributes(TableState, ReplicatedColumns):
 
     def members_of(self, groups: Rows) -> Rows:
         """The items in any of these groups: a sweep over all items."""
-        is_member = isin_rows(self.group[: self.items], groups).any(axis=1)
-        return np.flatnonzero(is_member).astype(np.int32)
+        is_wanted = np.zeros(len(self.groups.key), np.bool_)
+        is_wanted[groups] = True
+        out = np.empty(self.items, np.int32)
+        return out[: members_of(self.group[: self.items], is_wanted, out)]
 
     def similarity(self, item: Rows, reference: Rows) -> tuple[Weights, NDArray[np.bool_]]:
         """The similarity of items [n, r, w] to one item each [n, r], as an exponent, and whether they

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.tables.array_ops import descending_key, grow
+from operators.kernels.item_scans import heaviest
+from operators.tables.array_ops import grow
 from operators.tables.decay_clock import DecayClock, decay
 from operators.tables.replication import ChangedRows, Replicated
 from operators.tables.table import Table, TableState
@@ -123,10 +124,5 @@ class Popularity(TableState):
 def top_list(score: Weights, k: int) -> ScoredLists:
     """One list: the k items with the highest scores above 0."""
     lists = empty_lists(1, k)
-    count = min(k, int(np.count_nonzero(score)))
-    if count:
-        threshold = np.partition(score, len(score) - count)[len(score) - count]
-        above = np.flatnonzero(score >= threshold)
-        item = above[descending_key(score[above]).argsort(kind="stable")][:count]
-        lists.item[0, :count], lists.score[0, :count] = item, score[item]
+    heaviest(np.ascontiguousarray(score, np.float32), lists.item[0], lists.score[0])
     return lists
