@@ -82,13 +82,9 @@ class StoredEstimator(TableState):
         self._learned_rows += len(rows)
         self.failed_blocks += self._learn(rows, self._errors)
 
-    def checkpoint(self) -> Any:
-        """Store the estimator as it is now; returns a copy of it, for predictions.
-
-        Both it and what learns on are read from the stored bytes.
-        """
+    def checkpoint(self) -> None:
+        """Store the estimator as it is now. What learns on is read from the stored bytes."""
         stored = dump_estimator(self.estimator)
-        copy = load_estimator(stored)
         self.estimator = load_estimator(stored)
         chunks = -(-len(stored) // CHUNK_BYTES)
         if chunks > len(self._checkpoint):
@@ -98,7 +94,10 @@ class StoredEstimator(TableState):
         self._dirty_chunks.mark(np.arange(chunks))
         self._checkpoint_bytes = len(stored)
         self._since_rows = 0
-        return copy
+
+    def read_copy(self) -> Any:
+        """The estimator as of the last checkpoint, None before the first."""
+        return load_estimator(self.stored) if self._checkpoint_bytes else None
 
     def checkpoint_when_due(self) -> None:
         """Store the estimator at growing distances. One that cannot be stored is counted."""
@@ -130,8 +129,8 @@ class StoredEstimator(TableState):
             "river": np.array([VERSION]),
         }
 
-    def restore(self, arrays: Arrays) -> Any:
-        """Restore what `arrays` gave; returns a copy of the checkpoint, None before the first.
+    def restore(self, arrays: Arrays) -> None:
+        """Restore what `arrays` gave.
 
         Raises SnapshotError for another estimator or version, and for bytes that cannot be read.
         """
@@ -142,17 +141,13 @@ class StoredEstimator(TableState):
         checkpoint_bytes, since_rows = arrays["lengths"].tolist()
         self._learned_rows, self._due_at, self.failed_blocks = arrays["clock"].tolist()
         checkpoint = arrays["checkpoint"].astype(np.uint8)
-        stored = checkpoint.tobytes()[:checkpoint_bytes]
-        copy = None
-        if stored:
-            copy = load_estimator(stored)
-            self.estimator = load_estimator(stored)
+        if checkpoint_bytes:
+            self.estimator = load_estimator(checkpoint.tobytes()[:checkpoint_bytes])
         self._checkpoint, self._checkpoint_bytes = checkpoint, checkpoint_bytes
         self._since, self._since_rows = arrays["since"].astype(np.float64), since_rows
         self._dirty_chunks = DirtyRows(len(self._checkpoint))
         self._dirty_since = DirtyRows(len(self._since))
         self._learn(self._since[:since_rows], None)  # what raises was counted before
-        return copy
 
     def _learn(self, rows: Rows, errors: ProcessingErrors | None) -> int:
         """Learn rows; returns the number of blocks that raised, of which the first is recorded."""
