@@ -36,6 +36,7 @@ R = TypeVar("R")
 log = logging.getLogger("penstock.kernels")
 
 _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+_ANY_ORDER_OF_SUMS = {"reassoc", "contract"}
 _KERNELS: dict[str, Kernel[..., Any]] = {}
 _lock = threading.Lock()
 
@@ -62,7 +63,7 @@ class Kernel(Generic[P, R]):
         self.python = function
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         self.signature = signature
-        options = dict(_OPTIONS, fastmath={"reassoc", "contract"} if any_order_of_sums else False)
+        options = dict(_OPTIONS, fastmath=_ANY_ORDER_OF_SUMS if any_order_of_sums else False)
         options["_nrt"] = allocates
         self._dispatcher: Any = numba.njit(**options)(function)
         self._compiled: Callable[P, R] = self._compile_and_call
@@ -125,8 +126,15 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def inlined_bare(function: Callable[P, R]) -> Callable[P, R]:
-    """The same for a function that makes no array, called from kernels that make none."""
+    """The same for a function that makes no array: references to arrays are not counted."""
     compiled: Callable[P, R] = numba.njit(**_OPTIONS, _nrt=False)(function)
+    return compiled
+
+
+def inlined_sums(function: Callable[P, R]) -> Callable[P, R]:
+    """Like `inlined_bare`; the compiler may reorder the sums in it, for dot products of vectors."""
+    options = dict(_OPTIONS, _nrt=False, fastmath=_ANY_ORDER_OF_SUMS)
+    compiled: Callable[P, R] = numba.njit(**options)(function)
     return compiled
 
 

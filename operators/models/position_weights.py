@@ -40,10 +40,15 @@ class PositionWeights(TableState):
 
         The weights of a session sum to 1, or are all 0.
         """
-        relative = np.exp(self.log_weights - self.log_weights.max(axis=1, keepdims=True))
+        relative = self.relative_weights()
         lengths = np.maximum(known.sum(axis=1), 1)
         weights: Weights = relative[lengths - 1, : known.shape[1]] * known
         weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.float32(1e-9))
+        return weights
+
+    def relative_weights(self) -> Weights:
+        """The weights by number of items and by position, up to a factor for each number."""
+        weights: Weights = np.exp(self.log_weights - self.log_weights.max(axis=1, keepdims=True))
         return weights
 
     def learn(self, weights: Weights, slopes: Weights, context_lengths: NDArray[np.intp]) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.kernels.compiler import inlined, kernel
-from operators.kernels.ranking.blend_features import context_class, log_score
-from operators.kernels.ranking.item_sums import NO_ROW, empty_slots, find, select_best
+from operators.kernels.compiler import inlined_bare, kernel
+from operators.kernels.ranking.blend_features import context_class, log_scores
+from operators.kernels.ranking.item_sums import NO_ROW, find, select_best, slots_for
+from operators.kernels.ranking.vector_math import exp_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,7 @@ _PAIRS = "int64[::1], int32[::1], float32[::1]"
 _FEEDBACK = f"Tuple(({_PAIRS}, {_PAIRS}, float32[::1], float32[::1], float32, float32))"
 
 
-@inlined
+@inlined_bare
 def _sum_candidates(
     item: Rows,
     score: Weights,
@@ -53,19 +54,19 @@ def _sum_candidates(
     """
     count, column = 0, 0
     slots[:] = NO_ROW
+    log_scores(item, score, features, index_of)
     for learner in range(item.shape[0]):
         weight = weights[learner]
         for position in range(item.shape[1]):
             one = item[learner, position]
             index_of[column] = NO_ROW
             if one >= 0:
-                feature = log_score(score[learner, position], score[learner, 0])
                 gain = np.float32(
                     ((place[position] * weight[0] + log_place[position] * weight[1])
-                    + feature * weight[2])
+                    + features[column] * weight[2])
                     + weight[3]
                 )  # fmt: skip
-                features[column], added[column] = feature, gain
+                added[column] = gain
                 index = find(one, slots, items)
                 if index < 0:
                     slots[-1 - index] = count
@@ -79,7 +80,7 @@ def _sum_candidates(
     return count
 
 
-@inlined
+@inlined_bare
 def _add_feedback(
     row: int,
     feedback: Feedback,
@@ -116,15 +117,17 @@ def _add_feedback(
         )  # fmt: skip
 
 
-@inlined
-def _to_probabilities(sums: Weights, count: int) -> None:
+@inlined_bare
+def _to_probabilities(sums: Weights, count: int, bits: Rows) -> None:
     """A softmax of the first `count` numbers, in place."""
     largest = np.float32(-np.inf)
     for index in range(count):
         largest = max(largest, sums[index])
+    for index in range(count):
+        sums[index] -= largest
+    exp_all(sums, count, bits)
     total = np.float32(0)
     for index in range(count):
-        sums[index] = np.exp(sums[index] - largest)
         total += sums[index]
     for index in range(count):
         sums[index] /= total
@@ -156,7 +159,7 @@ def blend(
     learners, positions = item.shape[0], item.shape[2]
     most = learners * positions
     slots, feedback_features = (
-        empty_slots(most),
+        np.empty(slots_for(most), np.int32),
         np.empty((most, len(feedback_weights)), np.float32),
     )
     items, index_of, reasons = np.empty((3, most), np.int32)
@@ -177,7 +180,7 @@ def blend(
         _add_feedback(
             row, feedback, feedback_weights, slots, items, count, sums, feedback_features
         )  # fmt: skip
-        _to_probabilities(sums, count)
+        _to_probabilities(sums, count, index_of)
         select_best(
             items, sums, reasons, count, False, out_item[row], out_score[row], out_reason[row]
         )
@@ -200,7 +203,7 @@ def contributions(
 ) -> None:
     """Write which learner adds most to each item of the final lists of some rows; NO_ROW for none."""
     most = item.shape[0] * item.shape[2]
-    slots = empty_slots(most)
+    slots = np.empty(slots_for(most), np.int32)
     items, index_of = np.empty((2, most), np.int32)
     sums, features, added, largest = np.empty((4, most), np.float32)
     learner_of = np.empty(most, np.int8)
@@ -249,10 +252,10 @@ def gradients(
     positions = item.shape[2]
     most = item.shape[1] * positions
     slots, feedback_features = (
-        empty_slots(most),
+        np.empty(slots_for(most), np.int32),
         np.zeros((most, len(feedback_weights)), np.float32),
     )
-    items, index_of = np.empty((2, most), np.int32)
+    items, index_of, bits = np.empty((3, most), np.int32)
     sums, features, added = np.empty((3, most), np.float32)
     for row in range(len(clicked)):
         count = _sum_candidates(
@@ -266,7 +269,7 @@ def gradients(
         _add_feedback(
             row, feedback, feedback_weights, slots, items, count, sums, feedback_features
         )  # fmt: skip
-        _to_probabilities(sums, count)
+        _to_probabilities(sums, count, bits)
         for index in range(count):
             sums[index] = (index == next_index) - sums[index]
             for feature in range(len(feedback_weights)):

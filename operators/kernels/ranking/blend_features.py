@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.kernels.compiler import inlined, kernel
+from operators.kernels.compiler import inlined_bare, kernel
+from operators.kernels.ranking.vector_math import log_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,12 +27,12 @@ SCORE_MIN = 1e-3
 DEPTHS = (1, 2, 4)
 """Classes of contexts begin at so many items."""
 CONTEXT_CLASSES = 2 * (len(DEPTHS) + 1)
-_LOG_SCORE_MIN = float(np.log(SCORE_MIN))
+_LOG_SCORE_MIN = np.float32(np.log(SCORE_MIN))
 _SCORE_MIN = np.float32(SCORE_MIN)
 _TINY = np.float32(np.finfo(np.float32).tiny)
 
 
-@inlined
+@inlined_bare
 def context_class(context: Rows, row: int) -> int:
     """The class of a session, newest item first: by how many items it has (0, 1, 2 to 3, more), and by
     whether the newest came back."""
@@ -62,11 +63,18 @@ def context_classes(context: Rows, out_class: NDArray[np.int8]) -> None:
         out_class[row] = context_class(context, row)
 
 
-@inlined
-def log_score(score: np.float32, best: np.float32) -> np.float32:
-    """The feature of a score in a list with a best score."""
-    share = max(score / max(best, _TINY), _SCORE_MIN)
-    return np.float32(1 - np.log(np.float32(share)) / _LOG_SCORE_MIN)
+@inlined_bare
+def log_scores(item: Rows, score: Weights, out: Weights, bits: Rows) -> None:
+    """Write the feature `log_score` of each position of lists [learners, positions]."""
+    column = 0
+    for learner in range(item.shape[0]):
+        best = max(score[learner, 0], _TINY) if item.shape[1] else _TINY
+        for position in range(item.shape[1]):
+            out[column] = max(score[learner, position] / best, _SCORE_MIN)
+            column += 1
+    log_all(out, column, bits)
+    for index in range(column):
+        out[index] = np.float32(1) - out[index] / _LOG_SCORE_MIN
 
 
 def position_features(positions: int) -> tuple[Weights, Weights]:

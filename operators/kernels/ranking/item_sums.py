@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.kernels.compiler import inlined
+from operators.kernels.compiler import inlined_bare
 
 if TYPE_CHECKING:
     from state.arrays import Rows, Weights
@@ -21,16 +21,16 @@ _MULTIPLIER = 0x1E3779B1
 """31 bits: the product with a row stays within int64."""
 
 
-@inlined
-def empty_slots(items_max: int) -> Rows:
-    """Free slots for so many items."""
+@inlined_bare
+def slots_for(items_max: int) -> int:
+    """How many slots so many items need."""
     size = 16
     while size < 2 * items_max:
         size *= 2
-    return np.full(size, NO_ROW, np.int32)
+    return size
 
 
-@inlined
+@inlined_bare
 def find(item: int, slots: Rows, items: Rows) -> int:
     """The index of an item in `items`; -1 - slot if it is not there, of the free slot for it."""
     mask = len(slots) - 1
@@ -42,13 +42,13 @@ def find(item: int, slots: Rows, items: Rows) -> int:
     return -1 - slot
 
 
-@inlined
+@inlined_bare
 def is_better(score: float, item: int, other_score: float, other_item: int) -> bool:
     """Whether an item comes before another: by score, ties to the lower row."""
     return score > other_score or (score == other_score and item < other_item)
 
 
-@inlined
+@inlined_bare
 def select_best(
     items: Rows,
     scores: Weights,
@@ -82,7 +82,7 @@ def select_best(
     return found
 
 
-@inlined
+@inlined_bare
 def distinct_context(context: Rows, row: int, length: int, out: Rows) -> None:
     """The newest `length` items of a session, each at its first position, NO_ROW elsewhere."""
     for position in range(length):
@@ -94,7 +94,7 @@ def distinct_context(context: Rows, row: int, length: int, out: Rows) -> None:
                 break
 
 
-@inlined
+@inlined_bare
 def pairwise_sum(values: Weights, row: int) -> np.float32:
     """The sum of a row of numbers in NumPy's order: eight running sums, then the rest."""
     width = values.shape[1]

@@ -13,10 +13,10 @@ from operators.kernels.compiler import kernel
 from operators.kernels.ranking.item_sums import (
     NO_ROW,
     distinct_context,
-    empty_slots,
     find,
     pairwise_sum,
     select_best,
+    slots_for,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def covisitation(
     """
     length, width = len(position_shares), partner.shape[1]
     most = max(1, length * width)
-    slots, own = empty_slots(most), np.empty(length, np.int32)
+    slots, own = np.empty(slots_for(most), np.int32), np.empty(length, np.int32)
     items, reasons = np.empty((2, most), np.int32)
     scores, largest = np.empty((2, most), np.float32)
     for row in range(len(context)):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.kernels.compiler import inlined, kernel
+from operators.kernels.compiler import inlined_bare, kernel
 from operators.kernels.ranking.item_sums import (
     NO_ROW,
     distinct_context,
-    empty_slots,
     find,
     select_best,
+    slots_for,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from state.arrays import Rows, Weights
 
 
-@inlined
+@inlined_bare
 def _sum_neighbours(
     shopper: int,
     context: Rows,
@@ -72,7 +72,7 @@ def _sum_neighbours(
     return count
 
 
-@inlined
+@inlined_bare
 def _neighbour_weight(
     clicks: Rows, neighbour: int, shared: int, score: float
 ) -> tuple[int, np.float32]:
@@ -92,7 +92,7 @@ def _neighbour_weight(
     return first, np.float32(np.sqrt(score) / np.sqrt(np.float64(1 + count)))
 
 
-@inlined
+@inlined_bare
 def _sum_items(
     neighbours: Rows,
     neighbour_scores: Weights,
@@ -163,7 +163,10 @@ def session_knn(
     visitors_max = max(1, length * visitor.shape[1])
     items_max = max(1, neighbours_max * clicks.shape[1])
     own = np.empty(length, np.int32)
-    slots, item_slots = empty_slots(visitors_max), empty_slots(items_max)
+    slots, item_slots = (
+        np.empty(slots_for(visitors_max), np.int32),
+        np.empty(slots_for(items_max), np.int32),
+    )
     found, shared, times = np.empty((3, visitors_max), np.int32)
     scores, largest = np.empty((2, visitors_max), np.float32)
     near, near_shared = np.empty((2, neighbours_max), np.int32)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.candidates.item_attributes import BRAND, CATEGORY, ItemAttributes
-from operators.tables.array_ops import first_occurrence
+from operators.kernels.ranking.content import content
+from operators.recommend.candidates.item_attributes import ItemAttributes
+from operators.recommend.candidates.name_hashes import SIMILARITY_BY_BITS
 from operators.tables.score_sums import ROWS_PER_CHUNK, best_items
 from operators.tables.table import Table, TableState
 from operators.tables.top_partners import TopPartners
-from state.arrays import NO_ROW
 from state.interactions import empty_lists
 from state.times import DAY_MS
 
@@ -95,24 +95,15 @@ class Content(TableState):
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """At most k items for each request."""
-        lists = empty_lists(len(requests), k)
-        if self.items:
-            for start in range(0, len(requests), ROWS_PER_CHUNK):
-                part = slice(start, start + ROWS_PER_CHUNK)
-                ranked = self._rank(
-                    first_occurrence(requests.context[part, : self.context_items]), k
-                )
-                lists.item[part], lists.score[part] = ranked.item, ranked.score
-                lists.reason_item[part] = ranked.reason_item
-        return lists
+        return self._rank(requests.context, k)
 
     def neighbours(self, items: Rows, k: int, sold_out: Flags | None = None) -> ScoredLists:
         """The most similar items of each of these, without sold-out ones; scores are shares."""
         wide = (self.context_items + 1) * self.table.width
         lists = empty_lists(len(items), k)
-        for start in range(0, len(items) if self.items else 0, ROWS_PER_CHUNK):
+        for start in range(0, len(items), ROWS_PER_CHUNK):
             part = slice(start, start + ROWS_PER_CHUNK)
-            ranked = self._rank(items[part, None], wide)
+            ranked = self._rank(np.ascontiguousarray(items[part, None]), wide)
             score = ranked.score
             score[ranked.item == items[part, None]] = 0
             if sold_out is not None:
@@ -132,33 +123,24 @@ class Content(TableState):
         return self.attributes.members_of(groups)
 
     def _rank(self, context: Rows, k: int) -> ScoredLists:
-        length = context.shape[1]
-        known = (context >= 0) & (context < self.items)
-        context = np.where(known, context, NO_ROW)
-        reference = np.concatenate([context, context[:, :1]], axis=1)
-        safe = np.where(reference >= 0, reference, 0)
-        column = np.append(np.full(length, CATEGORY), BRAND)
-        group = np.where(reference >= 0, self.attributes.group[safe, column], NO_ROW)
-        item, weight = self.table.lookup(group)
-        similarity, is_valid = self.attributes.similarity(np.maximum(item, 0), safe)
-        # A group may still hold an item that was replaced or is in another group now.
-        is_valid &= item >= 0
-        position_weight = np.float32(self.position_decay) ** np.append(np.arange(length), 0).astype(
-            np.float32
+        """The k best items for sessions int32[n, r]."""
+        lists = empty_lists(len(context), k)
+        positions = np.arange(min(self.context_items, context.shape[1]), dtype=np.float32)
+        rows = self.table.rows
+        content(
+            context,
+            self.table.partner[:rows],
+            self.table.weight[:rows],
+            *self.attributes.replicated_columns(),
+            self.attributes.similarity_weights,
+            SIMILARITY_BY_BITS,
+            np.float32(self.position_decay) ** positions,
+            np.float32(self.popularity_exponent),
+            lists.item,
+            lists.score,
+            lists.reason_item,
         )
-        tiny = np.finfo(np.float32).tiny
-        heaviest_weight = np.maximum(weight.max(axis=(1, 2), keepdims=True), tiny)
-        share = np.log(np.maximum(weight / heaviest_weight, tiny))
-        score = np.exp(similarity + share * np.float32(self.popularity_exponent))
-        score *= position_weight[:, None]
-        wide = (len(reference), -1)
-        return best_items(
-            np.where(is_valid, item, NO_ROW).reshape(wide),
-            score.reshape(wide),
-            np.repeat(reference, self.table.width, axis=1),
-            k,
-            repeats=length + 1,
-        )
+        return lists
 
     def remove_shoppers(self, rows: Rows) -> None:
         """Nothing is stored of single shoppers."""

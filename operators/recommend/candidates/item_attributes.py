@@ -27,20 +27,18 @@ if TYPE_CHECKING:
     from state.arrays import Rows, Weights
     from state.interactions import ItemCard
 
-CATEGORY, BRAND = 0, 1
-"""The groups of an item: its category (if it has none, a word of its name), and its brand."""
-
 
 class ItemAttributes(TableState, ReplicatedColumns):
     """Attributes of items, and the weights of their similarities.
 
-    group int32[items, 2]     rows of `GroupIndex`, NO_ROW if the card has none
+    group int32[items, 2]     rows of `GroupIndex`, NO_ROW if the card has none: of the category (without
+                              one, of a word of the name), and of the brand
     price float32[items]      logarithm, NaN if unknown
     name_hash uint64[items]   of `NameHashes`, stored as `code`
     """
 
     def __init__(self, category: float, brand: float, price: float, text: float) -> None:
-        self._similarity_weights = (category, brand, price, text)
+        self.similarity_weights = np.array([category, brand, price, text], np.float32)
         self.groups = GroupIndex()
         self._name_hashes = NameHashes()
         self.items = 0
@@ -82,29 +80,6 @@ class ItemAttributes(TableState, ReplicatedColumns):
         is_wanted[groups] = True
         out = np.empty(self.items, np.int32)
         return out[: members_of(self.group[: self.items], is_wanted, out)]
-
-    def similarity(self, item: Rows, reference: Rows) -> tuple[Weights, NDArray[np.bool_]]:
-        """The similarity of items [n, r, w] to one item each [n, r], as an exponent, and whether they
-        are of the same category, in the last r of the same brand.
-        """
-        category, brand, price, text = map(np.float32, self._similarity_weights)
-        groups, reference_groups = self.group.take(item, axis=0), self.group[reference][:, :, None]
-        same_category = groups[..., CATEGORY] == reference_groups[..., CATEGORY]
-        same_category &= reference_groups[..., CATEGORY] >= 0
-        same_brand = groups[..., BRAND] == reference_groups[..., BRAND]
-        same_brand &= reference_groups[..., BRAND] >= 0
-        by_group = np.array([0, category, brand * np.float32(0.5), category + brand], np.float32)
-        similarity = by_group.take(same_category + np.uint8(2) * same_brand)
-        price_similarity = self._price.take(item) - self._price[reference][:, :, None]
-        np.abs(price_similarity, out=price_similarity)
-        price_similarity = price * np.exp(price_similarity * np.float32(-2))
-        price_similarity[np.isnan(price_similarity)] = 0
-        similarity += price_similarity * same_category
-        codes = self._name_hash[reference][:, :, None]
-        if codes.any():
-            similarity += text * self._name_hashes.similarity(self._name_hash.take(item), codes)
-        same_category[:, -1] = same_brand[:, -1]
-        return similarity, same_category
 
     def remove_items(self, rows: Rows) -> None:
         """Remove the cards of these items."""

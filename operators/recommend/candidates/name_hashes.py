@@ -28,6 +28,10 @@ BITS = 64
 COUNT_CELLS = 1 << 14
 """Cells of the counts of words: words that share one count together."""
 WORDS_MAX = 16
+SIMILARITY_BY_BITS = np.square(np.maximum(np.cos(np.pi * np.arange(BITS + 1) / BITS), 0)).astype(
+    np.float32
+)
+"""The similarity of two hashes, 0 to 1, by how many bits differ: the squared cosine."""
 _WORD = re.compile(r"\w{2,}")
 
 
@@ -65,12 +69,6 @@ class NameHashes(TableState):
             hashes[index] = max(1, int.from_bytes(np.packbits(sign).tobytes(), "little"))
         return keywords, hashes
 
-    @staticmethod
-    def similarity(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> Weights:
-        """The similarity of hashes, 0 to 1: the squared cosine; 0 if a name is unknown."""
-        differing_bits = np.bitwise_count(left ^ right)
-        return _SIMILARITY_BY_BITS[np.where((left == 0) | (right == 0), BITS, differing_bits)]
-
     def tables(self) -> Sequence[Table]:
         """The number of names with each word."""
         return [Table({"names": self.names}, self._dirty_rows)]
@@ -79,11 +77,6 @@ class NameHashes(TableState):
         """Go on from the arrays of a snapshot."""
         self.names = arrays["names"].astype(np.float32)
         self._dirty_rows = DirtyRows(COUNT_CELLS + 1)
-
-
-_SIMILARITY_BY_BITS = np.square(np.maximum(np.cos(np.pi * np.arange(BITS + 1) / BITS), 0)).astype(
-    np.float32
-)
 
 
 def _digest(word: str) -> bytes:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from operators.kernels.ranking.content import CATEGORY
 from operators.recommend.candidates.content import NEW_ITEM_WEIGHT
-from operators.recommend.candidates.item_attributes import CATEGORY
 from operators.recommend.feedback_events import IMPRESSION, FeedbackEvents
 from operators.recommend.standalone import StandaloneRecommender
 from state.events import Item, Reco

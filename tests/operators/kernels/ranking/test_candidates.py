@@ -8,13 +8,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.models.session_factors import SessionFactorsConfig
+from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import Covisitation
+from operators.recommend.candidates.factors import SessionFactorsReranker
 from operators.recommend.candidates.revisits import Revisits
 from operators.recommend.candidates.session_knn import SessionKnn
 from operators.recommend.session_contexts import SessionContexts
 from state.arrays import NO_ROW
-from state.interactions import Interactions, ListRequests
+from state.interactions import Interactions, ItemCard, ListRequests
 from tests.reference import candidates as reference
+from tests.reference import content as content_reference
+from tests.reference import factors as factors_reference
 from tests.reference.same_lists import assert_same_lists
 
 if TYPE_CHECKING:
@@ -94,3 +99,40 @@ def test_session_neighbours_are_equal(
     taught(learner, rng, n)
     asked = requests(rng)
     assert_same_lists(learner.candidates(asked, k), reference.session_knn(learner, asked, ALL))
+
+
+def card(rng: np.random.Generator, item: int) -> ItemCard:
+    """Some have no category, brand, price or name."""
+    return ItemCard(
+        NOW_MS,
+        name=str(rng.choice(["", "red mug", "blue mug large", f"cup {item % 2}"])),
+        category=((), ("home", "mugs"), ("home", "cups"))[rng.integers(3)],
+        brand=(None, "acme", "bolt")[rng.integers(3)],
+        price=(None, 4.0, 5.0, 30.0)[rng.integers(4)],
+    )
+
+
+@FEW
+@given(seeds, lengths, list_sizes, st.integers(1, 6))
+def test_content_is_equal(seed: int, n: int, k: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    learner = Content(width=width)
+    for rows in (np.arange(ITEMS), np.arange(0, ITEMS, 4)):
+        learner.update_items(rows.astype(np.int32), [card(rng, row) for row in rows.tolist()])
+        taught(learner, rng, n)
+    asked = requests(rng)
+    lists, whole = learner.candidates(asked, k), content_reference.content(learner, asked, ALL)
+    assert_same_lists(lists, whole)
+
+
+@FEW
+@given(seeds, lengths, list_sizes, st.sampled_from([1, 7, 64]))
+def test_the_order_by_factors_is_equal(seed: int, n: int, k: int, factors: int) -> None:
+    rng = np.random.default_rng(seed)
+    learner = SessionFactorsReranker(SessionFactorsConfig(n_factors=factors, context_max=3))
+    taught(learner, rng, n)
+    asked = requests(rng)
+    width = int(rng.integers(0, 12))
+    asked.candidates = rng.integers(NO_ROW, ITEMS + 2, (len(asked), width)).astype(np.int32)
+    lists = learner.candidates(asked, k)
+    assert_same_lists(lists, factors_reference.rerank(learner.model, asked, ALL), 1e-4)
