@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from operators.recommend.reasons import LEARNER_REASONS, RULE_REASONS
+from operators.tables.array_ops import grow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ class ListRenderer:
     def reset(self) -> None:
         """Drop the texts of all items: after a restore the rows are other items."""
         learners = self._learners
+        self._item_count = 0
         self._reason_offset = len(learners) + len(RULE_REASONS) + 1
         self._ids = _objects([])
         self._id_parts = _objects([])
@@ -58,7 +60,7 @@ class ListRenderer:
 
     def _rename(self, rows: Sequence[int]) -> None:
         for row in rows:
-            if row < len(self._ids):
+            if row < self._item_count:
                 name = self._items.ids[row]
                 self._ids[row] = name
                 self._id_parts[row] = f"[{_json(name)},"
@@ -67,16 +69,22 @@ class ListRenderer:
 
     def _add_new_items(self) -> None:
         """Add the ids that are new at the end of `items`."""
-        known = len(self._ids)
-        if known == len(self._items):
+        known, items = self._item_count, len(self._items)
+        if known == items:
             return
+        offset = self._reason_offset
+        self._ids, self._id_parts = grow(self._ids, items, 0), grow(self._id_parts, items, 0)
+        self._reasons = grow(self._reasons, offset + items, 0)
+        self._reason_parts = grow(self._reason_parts, offset + items, 0)
         new = self._items.ids[known:]
         viewed_reasons = [f"because:{name}" for name in new]
-        self._ids = np.append(self._ids, _objects(new))
-        self._id_parts = np.append(self._id_parts, _objects([f"[{_json(name)}," for name in new]))
-        self._reasons = np.append(self._reasons, _objects(viewed_reasons))
-        reason_parts = _objects([f"{_json(reason)}]," for reason in viewed_reasons])
-        self._reason_parts = np.append(self._reason_parts, reason_parts)
+        self._ids[known:items] = new
+        self._id_parts[known:items] = [f"[{_json(name)}," for name in new]
+        self._reasons[offset + known : offset + items] = viewed_reasons
+        self._reason_parts[offset + known : offset + items] = [
+            f"{_json(reason)}]," for reason in viewed_reasons
+        ]
+        self._item_count = items
 
     def ids(self, item: Rows) -> list[str]:
         """The ids of rows."""

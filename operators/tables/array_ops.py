@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from operators.kernels.ranking.list_rules import mark_contained
 from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
@@ -93,10 +94,9 @@ def descending_key(score: Weights) -> NDArray[np.int64]:
 
 def contains(excluded: Rows, item: Rows) -> NDArray[np.bool_]:
     """Which of the items [n, w] are in the same line of excluded [n, h]; NO_ROW is in none."""
-    is_contained = np.zeros(item.shape, np.bool_)
-    for column in excluded.T:
-        is_contained |= item == column[:, None]
-    return is_contained & (item >= 0)
+    is_contained = np.empty(item.shape, np.bool_)
+    mark_contained(np.ascontiguousarray(item), np.ascontiguousarray(excluded), is_contained)
+    return is_contained
 
 
 def first_occurrence(context: Rows) -> Rows:

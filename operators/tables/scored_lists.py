@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.kernels.ranking.list_rules import leave_out
 from operators.tables.array_ops import contains
-from state.arrays import NO_ROW
 from state.interactions import ScoredLists, empty_lists
 
 if TYPE_CHECKING:
@@ -31,14 +31,22 @@ def exclude(lists: ScoredLists, excluded: Rows) -> ScoredLists:
 
 def drop(lists: ScoredLists, removed: NDArray[np.bool_]) -> ScoredLists:
     """The lists without the positions marked in removed bool[n, w], padded at the end."""
-    removed = removed | (lists.item < 0)
-    order = removed.argsort(axis=1, kind="stable")
-    row = np.arange(len(order))[:, None]
-    return ScoredLists(
-        np.where(removed, NO_ROW, lists.item)[row, order],
-        np.where(removed, 0, lists.score)[row, order].astype(np.float32),
-        np.where(removed, NO_ROW, lists.reason_item)[row, order],
+    return _without(lists, removed, lists.item.shape[1])
+
+
+def _without(lists: ScoredLists, removed: NDArray[np.bool_], k: int) -> ScoredLists:
+    """The first k items of each list that are not marked in removed bool[n, w]."""
+    left = empty_lists(len(lists.item), k)
+    leave_out(
+        np.ascontiguousarray(lists.item),
+        np.ascontiguousarray(lists.score),
+        np.ascontiguousarray(lists.reason_item),
+        removed,
+        left.item,
+        left.score,
+        left.reason_item,
     )
+    return left
 
 
 def reorder(lists: ScoredLists, order: NDArray[np.intp]) -> ScoredLists:
@@ -87,5 +95,4 @@ def fill(lists: ScoredLists, fallback: ScoredLists, k: int) -> ScoredLists:
         np.concatenate([lists.score, np.zeros_like(additions.score)], axis=1),
         np.concatenate([lists.reason_item, additions.reason_item], axis=1),
     )
-    compacted = drop(combined, combined.item < 0)
-    return take(compacted, slice(None), k)
+    return _without(combined, combined.item < 0, k)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.kernels.ranking.list_rules import mark_pairs, repurchase_shares
 from operators.tables.array_ops import grow
 from operators.tables.bounded_pairs import BoundedPairs
 from operators.tables.table import Table, TableState, strip_prefix
@@ -89,12 +90,11 @@ class AlreadyBought(TableState):
         again."""
         hidden = np.zeros(item.shape, np.bool_)
         bought = self.pairs.lookup(requests.shopper, requests.now_ms)
-        wait_ms = self._settings.wait_min * MINUTE_MS
-        is_hidden = requests.now_ms[bought.query] >= bought.at_ms + wait_ms
-        is_hidden &= self.repurchase_share(bought.item) < self._settings.again_min
-        rows, items = bought.query[is_hidden].tolist(), bought.item[is_hidden].tolist()
-        for row, bought_item in zip(rows, items, strict=True):
-            hidden[row] |= item[row] == bought_item
+        if len(bought.item):
+            wait_ms = self._settings.wait_min * MINUTE_MS
+            is_hidden = requests.now_ms[bought.query] >= bought.at_ms + wait_ms
+            is_hidden &= self.repurchase_share(bought.item) < self._settings.again_min
+            mark_pairs(np.ascontiguousarray(item), bought.starts, bought.item, is_hidden, hidden)
         return hidden
 
     def because_bought(self, requests: ListRequests, reason_item: Rows) -> Flags | None:
@@ -103,8 +103,8 @@ class AlreadyBought(TableState):
         if not len(bought.item):
             return None
         is_bought = np.zeros(reason_item.shape, np.bool_)
-        for row, item in zip(bought.query.tolist(), bought.item.tolist(), strict=True):
-            is_bought[row] |= reason_item[row] == item
+        every = np.ones(len(bought.item), np.bool_)
+        mark_pairs(np.ascontiguousarray(reason_item), bought.starts, bought.item, every, is_bought)
         return is_bought
 
     def repurchase_share(self, item: Rows) -> Weights:
@@ -113,22 +113,20 @@ class AlreadyBought(TableState):
         The fewer buyers an item has, the more the share is that of its category; the fewer the category
         has, the more it is that of the shop.
         """
-        item_features = self._item_features
-        buyers, repeat_buyers = (column[: self._items] for column in self._columns.values())
-        if not len(item) or not self._items:
-            return np.zeros(len(item), np.float32)
-        # One cell more, the last, for items without a category.
-        category = item_features.category[: self._items]
-        categories = len(item_features.categories) + 1
-        by_category = [
-            np.bincount(np.where(category < 0, categories - 1, category), column, categories)
-            for column in (buyers, repeat_buyers)
-        ]
-        shop = repeat_buyers.sum() / max(float(buyers.sum()), 1.0)
-        category_share = (by_category[1] + PRIOR_BUYERS * shop) / (by_category[0] + PRIOR_BUYERS)
-        category_share[-1] = shop
-        prior = PRIOR_BUYERS * category_share[category[item]]
-        return np.asarray((repeat_buyers[item] + prior) / (buyers[item] + PRIOR_BUYERS), np.float32)
+        share = np.zeros(len(item), np.float32)
+        if len(item) and self._items:
+            buyers, repeat_buyers = (column[: self._items] for column in self._columns.values())
+            features = self._item_features
+            repurchase_shares(
+                item,
+                buyers,
+                repeat_buyers,
+                features.category[: self._items],
+                len(features.categories),
+                PRIOR_BUYERS,
+                share,
+            )
+        return share
 
     def merge(self, row: int, into: int) -> None:
         """Count what a shopper bought for the user that it was merged into."""
