@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import (
-    ascending_order,
-    descending_key,
-    grow,
-    isin_rows,
-    run_starts,
-)
+from operators.kernels.ranking.learning import add_partners
+from operators.tables.array_ops import ascending_order, grow, isin_rows
 from operators.tables.decay_clock import DecayClock, decay
 from operators.tables.replication import ChangedRows, ReplicatedColumns
 from operators.tables.table import Table, TableState
@@ -63,53 +58,28 @@ class TopPartners(TableState, ReplicatedColumns):
 
     def add(self, row: Rows, partner: Rows, weight: Weights, at_ms: Times) -> None:
         """Add a weight for each of n pairs. Rows and partners are at least 0; pairs may repeat."""
-        if not len(row):
-            return
+        if len(row):
+            self.add_encoded(row, partner, weight * self.encode_scale(at_ms))
+
+    def encode_scale(self, at_ms: Times) -> Weights:
+        """Advance the clock; how large a weight of 1 is stored at each time."""
         if doublings := self.clock.advance(at_ms):
             decay(self.weight, doublings)
             self._dirty_rows.mark_all()
             self.changed_rows.mark_all()
+        return self.clock.encode_scale(at_ms)
+
+    def add_encoded(self, row: Rows, partner: Rows, gain: Weights) -> None:
+        """Add weights, as they are stored, for each of n pairs."""
         bits = int(partner.max()).bit_length()
-        pair = row.astype(np.int64) << bits | partner
         # Stable, so that equal pairs are summed in order of arrival on every machine.
-        order = ascending_order(pair)
-        pair = pair[order]
-        starts = run_starts(pair)
-        gain = np.add.reduceat((weight * self.clock.encode_scale(at_ms))[order], starts)
-        row, partner = row[order[starts]], partner[order[starts]]
+        order = ascending_order(row.astype(np.int64) << bits | partner)
+        row = row[order]
         self.ensure_rows(int(row[-1]) + 1)
         self.changed[row] = True
         self._dirty_rows.mark(row)
         self.changed_rows.mark(row)
-        matches = self.partner.take(row, axis=0) == partner[:, None]
-        slot = matches.argmax(axis=1)
-        is_present = matches[np.arange(len(row)), slot]
-        self.weight[row[is_present], slot[is_present]] += gain[is_present]
-        self._admit_newcomers(row[~is_present], partner[~is_present], gain[~is_present])
-
-    def _admit_newcomers(self, row: Rows, partner: Rows, gain: Weights) -> None:
-        """Admit newcomers, sorted by row, each at most once a row."""
-        if not len(row):
-            return
-        order = ascending_order(row.astype(np.int64) << 32 | descending_key(gain))
-        row, partner, gain = row[order], partner[order], gain[order]
-        first = run_starts(row)
-        count = np.diff(first, append=len(row))
-        rank = np.arange(len(row)) - np.repeat(first, count)
-        group = np.repeat(np.arange(len(first)), count)
-        fits = rank < self.width
-        row, partner, gain = row[fits], partner[fits], gain[fits]
-        rank, group = rank[fits], group[fits]
-
-        # Weight in the high bits, slot in the low ones: one sort, and ties go to the first slot.
-        bits = self.weight.take(row[rank == 0], axis=0).view(np.uint32).astype(np.int64)
-        slots = np.sort(bits << 32 | np.arange(self.width), axis=1) & 0xFFFFFFFF
-        slot = slots[group, rank]
-        gain = gain + self.weight[row, slots[group, 0]]
-        better = gain > self.weight[row, slot]
-        row, slot = row[better], slot[better]
-        self.partner[row, slot] = partner[better]
-        self.weight[row, slot] = gain[better]
+        add_partners(row, partner[order], gain[order], self.partner, self.weight)
 
     def lookup(self, row: Rows) -> tuple[Rows, Weights]:
         """Partners and weights of rows of any shape; none for rows beyond the table."""

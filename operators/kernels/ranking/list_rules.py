@@ -91,12 +91,16 @@ def repurchase_shares(
     """Write the share of the buyers of items who bought them again.
 
     An item counts as `prior_buyers` more with the share of its category, and a category as as many more
-    with that of the shop. `category` is below `categories`, or below 0 for none.
+    with that of the shop. An item beyond `category`, or below 0 there, has none.
     """
     by_category, again_by_category = np.zeros((2, categories + 1))
+    place_of = np.full(len(buyers), categories)
+    for row in range(min(len(buyers), len(category))):
+        if 0 <= category[row] < categories:
+            place_of[row] = category[row]
     shop_buyers, shop_again = 0.0, 0.0
     for row in range(len(buyers)):
-        place = category[row] if category[row] >= 0 else categories
+        place = place_of[row]
         by_category[place] += buyers[row]
         again_by_category[place] += repeat_buyers[row]
         shop_buyers += buyers[row]
@@ -104,10 +108,10 @@ def repurchase_shares(
     shop = shop_again / max(shop_buyers, 1.0)
     for index in range(len(item)):
         row = item[index]
-        prior = shop
-        if category[row] >= 0:
-            prior = (again_by_category[category[row]] + prior_buyers * shop) / (
-                by_category[category[row]] + prior_buyers
+        prior, place = shop, place_of[row]
+        if place < categories:
+            prior = (again_by_category[place] + prior_buyers * shop) / (
+                by_category[place] + prior_buyers
             )
         out_share[index] = (repeat_buyers[row] + prior_buyers * prior) / (
             buyers[row] + prior_buyers

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.kernels.ranking import partners
+from operators.kernels.ranking.learning import transitions
 from operators.recommend.candidates.neighbours import top_neighbours
-from operators.tables.array_ops import first_occurrence
 from operators.tables.table import Table, TableState
 from operators.tables.top_partners import TopPartners
 from state.interactions import empty_lists
@@ -60,16 +60,29 @@ class Covisitation(TableState):
 
     def learn_many(self, batch: Interactions) -> None:
         """Learn a batch, in order of arrival."""
-        context = first_occurrence(batch.context[:, : self.context_items])
-        event, position = np.nonzero(context >= 0)
-        previous, current = context[event, position], batch.item[event]
-        weight = (batch.weight[event] / (position + 1)).astype(np.float32)
-        self.table.add(
-            np.concatenate([previous, current]),
-            np.concatenate([current, previous]),
-            np.concatenate([weight, weight * np.float32(self.backward_weight)]),
-            np.tile(batch.at_ms[event], 2),
+        length = min(self.context_items, batch.context.shape[1])
+        has_context = (batch.context[:, :length] >= 0).any(axis=1)
+        if not has_context.any():
+            return
+        self.table.encode_scale(batch.at_ms[has_context])
+        most = 2 * len(batch) * length
+        row, item, gain = (
+            np.empty(most, np.int32),
+            np.empty(most, np.int32),
+            np.empty(most, np.float32),
         )
+        count = transitions(
+            batch.context,
+            length,
+            batch.item,
+            batch.weight,
+            self.table.clock.encode_scale(batch.at_ms),
+            np.float32(self.backward_weight),
+            row,
+            item,
+            gain,
+        )
+        self.table.add_encoded(row[:count], item[:count], gain[:count])
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """At most k items for each request; scores are shares, at most 1 in all."""
