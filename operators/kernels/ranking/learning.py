@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.kernels.compiler import inlined, kernel
+from operators.kernels.compiler import inlined_bare, kernel
 from operators.kernels.ranking.item_sums import NO_ROW
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _EIGHT, _BLOCK = 8, 128
 
 
-@inlined
+@inlined_bare
 def _sum_of_few(values: Weights, start: int, end: int) -> np.float32:
     """The sum of at most 128 numbers in NumPy's order."""
     total = np.float32(0)
@@ -44,7 +44,7 @@ def _sum_of_few(values: Weights, start: int, end: int) -> np.float32:
     return np.float32(total)
 
 
-@inlined
+@inlined_bare
 def _run_sum(values: Weights, start: int, end: int) -> np.float32:
     """The sum of a run of numbers: the first, and in NumPy's order the others, up to 128 of them."""
     further: np.float32 = np.float32(0)
@@ -53,7 +53,7 @@ def _run_sum(values: Weights, start: int, end: int) -> np.float32:
     return np.float32(values[start] + further)
 
 
-@inlined
+@inlined_bare
 def _place_newcomers(
     row: int,
     newcomers: Rows,
@@ -84,7 +84,7 @@ def _place_newcomers(
             partner[row, slots[rank]], weight[row, slots[rank]] = newcomers[rank], gain
 
 
-@inlined
+@inlined_bare
 def _insert_newcomer(
     item: int, gain: np.float32, count: int, newcomers: Rows, gains: Weights
 ) -> int:
