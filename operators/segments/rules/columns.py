@@ -22,7 +22,7 @@ from state.money import MICROS_PER_UNIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from state.shopper import Shopper
+    from state.shopper import Session, Shopper
 
     ReadColumns = Callable[[Shopper], tuple[int, ...]]
 
@@ -80,8 +80,8 @@ def columns_needed(features: Iterable[str]) -> tuple[str, ...]:
         if (number := number_of(feature)) is not None:
             names.update(number.columns)
     session = sorted(name for name in names if name.startswith(_SESSION))
-    if session:
-        session = [OPEN_SESSIONS, *sorted({*session, f"{_SESSION}last_ms"})]
+    if session:  # `last_ms` says whether it goes on; `start_ms` makes it two columns
+        session = [OPEN_SESSIONS, *sorted({*session, f"{_SESSION}last_ms", f"{_SESSION}start_ms"})]
     share = [TOP_SHARE] if TOP_SHARE in names else []
     return (*sorted(names - {*session, *share}), *session, *share)
 
@@ -96,20 +96,26 @@ def column_reader(columns: tuple[str, ...]) -> ReadColumns:
         if not has_share:
             return profile
         return lambda shopper: (*profile(shopper), _top_share(shopper))
-    session = attrgetter(*of_session, "last_ms")
+    # A session takes up at least two columns, so this gives a tuple.
+    session: Callable[[Session], tuple[int, ...]] = attrgetter(*of_session)
     no_session = (0,) * (1 + len(of_session))
 
     def read_columns(shopper: Shopper) -> tuple[int, ...]:
         sessions = shopper.open_sessions
-        in_session = (1, *session(sessions[-1])[:-1]) if sessions else no_session
-        if has_share:
-            return (*profile(shopper), *in_session, _top_share(shopper))
-        return (*profile(shopper), *in_session)
+        if not sessions:
+            in_session = no_session
+        elif has_share:
+            return (*profile(shopper), 1, *session(sessions[-1]), _top_share(shopper))
+        else:
+            return (*profile(shopper), 1, *session(sessions[-1]))
+        share = (_top_share(shopper),) if has_share else ()
+        return (*profile(shopper), *in_session, *share)
 
     return read_columns
 
 
 def _top_share(shopper: Shopper) -> int:
-    if not shopper.affinity:
-        return layout.NOTHING
+    counts = shopper.affinity
+    if len(counts) < 2:
+        return MICROS_PER_UNIT if counts else layout.NOTHING
     return round(DecayedCounts.top_share(shopper) * MICROS_PER_UNIT)

@@ -35,6 +35,8 @@ class RuleRows:
     def __init__(self, program: RuleProgram) -> None:
         self.program = program
         self.rows = np.zeros((_ROWS_MIN, program.row_size), np.int64)
+        self._empty_row = np.zeros(program.row_size, np.int64)
+        self._empty_row[program.since_at : program.due_at] = layout.NOTHING
         self.next_check = np.zeros(_ROWS_MIN, np.int64)
         self.earliest = np.full(1, layout.FOREVER, np.int64)
         self.pool = np.zeros(_SLOTS_MIN, np.int64)
@@ -71,7 +73,10 @@ class RuleRows:
             return row
         else:
             self._tracked_count -= 1
-        program, state = self.program, shopper.rule_state or RuleState(next_check_ms=RECHECK_ALL)
+        program, state = self.program, shopper.rule_state
+        if state is None:
+            self._begin(row, shopper_id)
+            return row
         since = [state.members.get(segment_id, layout.NOTHING) for segment_id in program.ids]
         due = [state.next_check_ms_by_rule.get(digest, 0) for digest in program.digests]
         windows = [
@@ -91,6 +96,16 @@ class RuleRows:
         self._set_next_check(row, state.next_check_ms)
         shopper.rule_state = None
         return row
+
+    def _begin(self, row: int, shopper_id: str) -> None:
+        """A row of a shopper of whom rules keep nothing yet: its next event has all evaluated."""
+        program = self.program
+        self.latest[row] = {}
+        self.rows[row] = self._empty_row
+        if program.shopper_truths:
+            truths = _packed([truth(shopper_id) for truth in program.shopper_truths])
+            self.rows[row, : program.shopper_words] = truths
+        self.next_check[row] = RECHECK_ALL
 
     def read(self, row: int, shopper: Shopper) -> tuple[int, ...]:
         """What the profile says of a shopper: the words of truths, and the columns."""
