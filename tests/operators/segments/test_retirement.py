@@ -58,15 +58,26 @@ def changes(store: Store) -> Counter[tuple[str, str, str]]:
     return found
 
 
+RIVERS = "clusters.estimator=river.cluster.KMeans(n_clusters=4, halflife=0.05)"
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        ("clusters.algorithm=kmeans", "clusters.algorithm=dbstream", "DBSTREAM"),
+        ("clusters.algorithm=kmeans", RIVERS, RIVERS.partition("=")[2]),
+        (RIVERS, "clusters.algorithm=kmeans", "mini-batch k-means"),
+    ],
+)
 def test_another_algorithm_starts_from_empty_under_new_ids(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, before: str, after: str, name: str
 ) -> None:
     monkeypatch.setattr(dbstream, "START_POINTS", 256)
     store = connect(redis_url)
-    first = Telling(store, settings=settings()).learn(batches(6000)[:25])
+    first = Telling(store, settings=settings(before)).learn(batches(6000)[:25])
     known = {sid for sid in first.known() if sid.startswith("cluster-")}
-    other = Telling(store, first.learning.snapshot(), settings("clusters.algorithm=dbstream"))
+    other = Telling(store, first.learning.snapshot(), settings(after))
     other.learn(batches(6000)[25:])
     now = {sid for sid, one in other.known().items() if sid.startswith("cluster-") and one}
     assert other.said() == other.said_of_shoppers() == other.known()
@@ -75,7 +86,7 @@ def test_another_algorithm_starts_from_empty_under_new_ids(
     assert not known & now
     assert min(int(sid[8:]) for sid in now) > max(int(sid[8:]) for sid in known)
     assert {sid for sid in known if registered(store)[sid] == "live"} == set()
-    assert store.client.hget(keys.model_key("clusters"), "algorithm") == b"DBSTREAM"
+    assert store.client.hget(keys.model_key("clusters"), "algorithm") == name.encode()
     store.close()
 
 
