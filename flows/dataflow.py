@@ -78,8 +78,8 @@ class StateStores:
 def build(
     events: Source[SourceBatch], sinks: Sinks, settings: Settings, stores: StateStores
 ) -> Dataflow:
-    """events -> visit_devices -> visit_users ->
-    {train_clusters, train_propensity, train_items} -> learn -> redis, with dead letters on the side."""
+    """events -> identify -> sessionize -> {train clusters, propensity, items} -> personalize -> redis,
+    with dead letters on the side."""
     config = _processor_config(settings)
     journals, cold_store = stores.journals, stores.cold_store
 
@@ -103,36 +103,36 @@ def build(
             settings, snapshot, journals, orphaned_changes=stores.orphaned_changes
         )
 
-    def by_user_shard(outputs: list[tuple[str, ShardOutput]]) -> list[tuple[str, UserShardInput]]:
+    def by_shopper_shard(
+        outputs: list[tuple[str, ShardOutput]],
+    ) -> list[tuple[str, UserShardInput]]:
         inputs = regroup((output for _, output in outputs), settings.sessions.shards)
         return [(str(message.shard), message) for message in inputs]
 
     flow = Dataflow(steps.FLOW_ID)
     batches = op.input(steps.EVENTS, flow, events)
     device_inputs = op.flat_map_batch(steps.BY_DEVICE, batches, _by_device_shard)
-    devices = stateful_step(steps.VISIT_DEVICES, device_inputs, device_shard, journals)
-    user_inputs = op.flat_map_batch(steps.BY_USER, devices, by_user_shard)
-    users = stateful_step(steps.VISIT_USERS, user_inputs, user_shard, journals)
-    features = op.map(steps.FEATURES_OF, users, _features_of)
+    devices = stateful_step(steps.IDENTIFY, device_inputs, device_shard, journals)
+    shopper_inputs = op.flat_map_batch(steps.BY_SHOPPER, devices, by_shopper_shard)
+    shoppers = stateful_step(steps.SESSIONIZE, shopper_inputs, user_shard, journals)
+    features = op.map(steps.FEATURES_OF, shoppers, _features_of)
     clusters = stateful_step(steps.TRAIN_CLUSTERS, features, cluster_trainer, journals)
-    outcomes = op.map(steps.OUTCOMES_OF, users, _outcomes_of)
+    outcomes = op.map(steps.OUTCOMES_OF, shoppers, _outcomes_of)
     propensity = stateful_step(steps.TRAIN_PROPENSITY, outcomes, propensity_trainer, journals)
-    entries = op.map(steps.INTERACTIONS_OF, users, _item_events)
+    entries = op.map(steps.INTERACTIONS_OF, shoppers, _item_events)
     items = stateful_step(steps.TRAIN_ITEMS, entries, item_training, journals)
-    parts = op.map(steps.TO_SINGLE_KEY, users, _to_single_key)
+    parts = op.map(steps.BY_PARTITION, shoppers, _to_single_key)
     trained: KeyedStream[Trained] = op.merge(steps.TRAINED, clusters, propensity, items)
     models = op.map(steps.MODELS, trained, _to_single_key)
-    inputs: KeyedStream[PersonalizeInput] = op.merge(steps.TO_PERSONALIZE, parts, models)
+    inputs: KeyedStream[PersonalizeInput] = op.merge(steps.JOINED, parts, models)
     outputs = stateful_step(steps.PERSONALIZE, inputs, personalize, journals)
     op.output(steps.REDIS, outputs, sinks.redis)
     if sinks.changes is not None:
         op.output(steps.CHANGES, op.filter_map(steps.CHANGED, outputs, _changes_of), sinks.changes)
     rejected = op.filter_map(steps.REJECTED, batches, _rejections_of)
-    failed = op.filter_map(steps.FAILED, users, _failures_of)
+    failed = op.filter_map(steps.FAILED, shoppers, _failures_of)
     erased = op.filter_map(steps.ERASED, outputs, _erasures_of)
-    letters: KeyedStream[DeadLetterBatch] = op.merge(
-        steps.MERGE_DEAD_LETTERS, rejected, failed, erased
-    )
+    letters: KeyedStream[DeadLetterBatch] = op.merge(steps.SET_ASIDE, rejected, failed, erased)
     op.output(steps.DEAD_LETTERS, letters, sinks.dead_letters)
     return flow
 

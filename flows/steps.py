@@ -1,19 +1,17 @@
 """The stored names of the dataflow: its id, its step ids, and the key of steps with one key.
 
 A recovery folder keeps state under `<flow id>.<step id>`. They never change without a migration: a
-renamed step starts with empty state, without a warning. Some Python names differ from the stored ones;
-a comment gives the reason. `state/snapshots.py` lists the format of each step's state.
+renamed step starts with empty state, without a warning. `flows/recovery/migration.py` knows former
+names, `state/snapshots.py` the format of each step's state.
 """
 
 FLOW_ID = "personalize"
 
 EVENTS = "events"
 BY_DEVICE = "by_device"
-VISIT_DEVICES = "visit_devices"
-BY_USER = "by_user"
-VISIT_USERS = "visit_users"
-TO_SINGLE_KEY = "together"  # stored when the step gathered all shards' results
-PERSONALIZE = "learn"  # stored before the step also made segments and lists
+IDENTIFY = "identify"
+BY_SHOPPER = "by_shopper"
+SESSIONIZE = "sessionize"
 FEATURES_OF = "features_of"
 TRAIN_CLUSTERS = "train_clusters"
 OUTCOMES_OF = "outcomes_of"
@@ -22,14 +20,16 @@ INTERACTIONS_OF = "interactions_of"
 TRAIN_ITEMS = "train_items"
 TRAINED = "trained"
 MODELS = "models"
-TO_PERSONALIZE = "to_personalize"
+BY_PARTITION = "by_partition"
+JOINED = "joined"
+PERSONALIZE = "personalize"
 REDIS = "redis"
 CHANGED = "changed"
 CHANGES = "changes"
 REJECTED = "rejected"
 FAILED = "failed"
-ERASED = "forgotten"  # stored when an erasure was called so
-MERGE_DEAD_LETTERS = "set_aside"  # stored when dead letters were called so
+ERASED = "erased"
+SET_ASIDE = "set_aside"
 DEAD_LETTERS = "dead_letters"
 TICKS = "pulse"  # stored when liveness was called so
 

@@ -205,7 +205,7 @@ class RuleVersion(msgspec.Struct):
 
 
 class LearnState(msgspec.Struct):
-    """The state of the step `learn`: everything learned over all shoppers.
+    """The state of the step `personalize`: everything learned over all shoppers.
 
     What grows with shoppers or items (row indexes, cards, most arrays) is in the `journal`, if there is
     one. `batches`: as for devices. Field names are stored and older than the names in code:
@@ -340,14 +340,17 @@ TABLE_CODEC = SnapshotCodec(TableRecord, version=2, upgrades=_NEW_FIELDS_UPGRADE
 
 CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
     "events": SOURCE_CODEC,
-    "visit_devices": DEVICES_CODEC,
-    "visit_users": USERS_CODEC,
+    "identify": DEVICES_CODEC,
+    "sessionize": USERS_CODEC,
     "train_clusters": CLUSTERS_CODEC,
     "train_propensity": PROPENSITY_CODEC,
     "train_items": ITEMS_CODEC,
+    "personalize": LEARN_CODEC,
+    "visit_devices": DEVICES_CODEC,
+    "visit_users": USERS_CODEC,
     "learn": LEARN_CODEC,
 }
-"""The format of each step's state. The step ids are stored too."""
+"""The format of each step's state, former step ids last. The step ids are stored too."""
 
 
 def journals_in(state: Any) -> Iterator[JournalPosition]:

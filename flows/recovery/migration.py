@@ -44,8 +44,17 @@ _HEIRS = (
     (steps.TRAIN_ITEMS, steps.ITEMS_KEY),
 )
 """Steps whose state was in that of `learn`, with their keys."""
-JOURNAL_KINDS = {steps.VISIT_DEVICES: "devices", steps.VISIT_USERS: "users"}
+FORMER_IDS = {
+    "visit_devices": steps.IDENTIFY,
+    "visit_users": steps.SESSIONIZE,
+    "learn": steps.PERSONALIZE,
+}
+"""What steps were called in former releases."""
+JOURNAL_KINDS = {steps.IDENTIFY: "devices", steps.SESSIONIZE: "users"}
 """The name of the journals of each step with shards."""
+
+States = dict[tuple[str, str], Any]
+"""States by step and key, both without the name of the flow."""
 
 Snapshots = dict[tuple[str, str], bytes | None]
 """New snapshots by step and key, None for one that goes; both without the name of the flow."""
@@ -62,30 +71,46 @@ def undo_incomplete(folder: Path, settings: Settings) -> None:
 def migrate(folder: Path, checkpoint: Checkpoint, settings: Settings) -> bool:
     """Give each step of this release its state; returns whether anything had to be changed."""
     shards = settings.sessions.shards
-    learned = checkpoint.states.get((steps.stored_id(steps.PERSONALIZE), steps.SINGLE_KEY))
+    states, former = _by_step(checkpoint)
+    learned = states.get((steps.PERSONALIZE, steps.SINGLE_KEY))
     if not isinstance(learned, LearnState):
         return False
-    found = sum(isinstance(state, DevicesState) for state in checkpoint.states.values())
-    missing = [one for one in _HEIRS if (steps.stored_id(one[0]), one[1]) not in checkpoint.states]
-    if not missing and found == shards:
+    found = sum(isinstance(state, DevicesState) for state in states.values())
+    missing = [heir for heir in _HEIRS if heir not in states]
+    if not missing and not former and found == shards:
         return False
     backup.create_backup(folder, shards=shards)
     (folder / BEGUN_FILE).touch()
-    journals = Journals(folder / "rows", ratio=settings.recovery.rewrite_ratio)
-    changes: Snapshots = {}
     if found != shards:
-        changes |= _merged_shards(checkpoint, journals, found, shards)
-        ledger = msgspec.structs.replace(
-            learned.ledger, shards=regroup_totals(learned.ledger.shards, shards)
-        )
-        learned = msgspec.structs.replace(learned, ledger=ledger)
-        changes[steps.PERSONALIZE, steps.SINGLE_KEY] = _encoded(steps.PERSONALIZE, learned)
+        journals = Journals(folder / "rows", ratio=settings.recovery.rewrite_ratio)
+        states = _merged_shards(states, journals, found, shards)
+    changes: Snapshots = dict.fromkeys(former)
+    changes |= {
+        (step, key): CODEC_BY_STEP[step].encode(state)
+        for (step, key), state in states.items()
+        if step in FORMER_IDS.values() or (found != shards and step in CODEC_BY_STEP)
+    }
+    changes |= {
+        (step, str(shard)): None for step in JOURNAL_KINDS for shard in range(shards, found)
+    }
     if missing:
-        changes |= _heirs(folder / "rows", learned, missing)
+        changes |= _heirs(folder / "rows", states[steps.PERSONALIZE, steps.SINGLE_KEY], missing)
     _write(folder / "store", checkpoint.epoch - 1, changes)
     (folder / BEGUN_FILE).unlink()
     _log.info("the recovery folder of an older release was migrated, after a backup")
     return True
+
+
+def _by_step(checkpoint: Checkpoint) -> tuple[States, list[tuple[str, str]]]:
+    """The states by the ids of today, and those found under former ids."""
+    states: States = {}
+    former: list[tuple[str, str]] = []
+    for (stored, key), state in checkpoint.states.items():
+        step = stored.partition(".")[2]
+        states[FORMER_IDS.get(step, step), key] = state
+        if step in FORMER_IDS:
+            former.append((step, key))
+    return states, former
 
 
 def _heirs(rows: Path, learned: LearnState, missing: list[tuple[str, str]]) -> Snapshots:
@@ -100,25 +125,26 @@ def _heirs(rows: Path, learned: LearnState, missing: list[tuple[str, str]]) -> S
     return {(step, key): heirs[step]() for step, key in missing}
 
 
-def _merged_shards(
-    checkpoint: Checkpoint, journals: Journals, found: int, shards: int
-) -> Snapshots:
-    """Snapshots and journals of fewer shards, each of all shards whose number is its own modulo them."""
-    changes: Snapshots = {}
+def _merged_shards(states: States, journals: Journals, found: int, shards: int) -> States:
+    """The states with fewer shards, each of all shards whose number is its own modulo them."""
+    merged_states = {at: state for at, state in states.items() if at[0] not in JOURNAL_KINDS}
     for step, kind in JOURNAL_KINDS.items():
-        states = [checkpoint.states[steps.stored_id(step), str(shard)] for shard in range(found)]
         for shard in range(shards):
-            own: list[Any] = states[shard::shards]
+            own = [states[step, str(old)] for old in range(shard, found, shards)]
             loaded = [ShardJournal(kind, journals).load(state) for state in own]
             merged, content = merge_shards(own, loaded)
             merged.journal = store_rows(journals, f"{kind}-{shard}", content)
-            changes[step, str(shard)] = _encoded(step, merged)
-        changes |= {(step, str(shard)): None for shard in range(shards, found)}
-    return changes
-
-
-def _encoded(step: str, state: object) -> bytes:
-    return CODEC_BY_STEP[step].encode(state)
+            merged_states[step, str(shard)] = merged
+    learned = states[steps.PERSONALIZE, steps.SINGLE_KEY]
+    totals = regroup_totals(learned.ledger.shards, shards)
+    merged_states[steps.PERSONALIZE, steps.SINGLE_KEY] = msgspec.structs.replace(
+        learned, ledger=msgspec.structs.replace(learned.ledger, shards=totals)
+    )
+    clusters = (steps.TRAIN_CLUSTERS, steps.CLUSTERS_KEY)
+    if clusters in states:
+        accepted = {name: one.accepted for name, one in totals.items()}
+        merged_states[clusters] = msgspec.structs.replace(states[clusters], accepted=accepted)
+    return merged_states
 
 
 def _write(store: Path, epoch: int, changes: Snapshots) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from state.journal import Journals
     from state.messages import BatchOutput, ShardOutput
 
-STEP_ID = "learn"  # the stored name of the step
+STEP_ID = "personalize"
 TRAINERS = 3
 """How many steps that train send a message of each batch."""
 

@@ -66,7 +66,7 @@ def build_components(
     names = [learner.name for learner in learners]
     popularity = _only(Popularity, learners)
     index = names.index(popularity.name)
-    errors, negative_feedback = ProcessingErrors("learn"), NegativeFeedback()
+    errors, negative_feedback = ProcessingErrors("personalize"), NegativeFeedback()
     replica = _models(learners)
     item_features, renderer = replica.features, ListRenderer(names, replica.items)
     fallback = PopularFallback(popularity, item_features, reason_code(index), left_out)
@@ -117,7 +117,7 @@ def build_trainer(
         settings.k,
     )
     shoppers = RecentShoppers(CONTEXT_ITEMS, [bought])
-    errors = ProcessingErrors("learn")  # its counts are public under this name
+    errors = ProcessingErrors("personalize")  # its counts are public under this name
     return ItemTrainer(models, content, bought, LastSeen(), item_lists, shoppers, errors)
 
 

@@ -50,7 +50,7 @@ class DeviceShard:
         self._journal = ShardJournal("devices", journals)
         loaded = self._journal.load(state)
         self.shoppers = ShardShoppers(
-            config, loaded.rows, state.totals, state.rules, step="visit_devices"
+            config, loaded.rows, state.totals, state.rules, step="identify"
         )
         self._processor = ShopperProcessor(self.shoppers)
         self.identity_map = IdentityMap(loaded.links, loaded.known)

@@ -49,7 +49,7 @@ class UserShard:
         self._journal = ShardJournal("users", journals)
         loaded = self._journal.load(state)
         self.shoppers = ShardShoppers(
-            config, loaded.rows, state.totals, state.rules, step="visit_users"
+            config, loaded.rows, state.totals, state.rules, step="sessionize"
         )
         self._processor = ShopperProcessor(self.shoppers)
         self.erasures = Erasures(config, loaded.erased, journal_names_erased=state.is_unclean)

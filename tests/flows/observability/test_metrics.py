@@ -219,12 +219,12 @@ def test_the_recovery_folder_is_measured(redis_url: str, tmp_path: Path) -> None
         assert size == sum(f.stat().st_size for f in (folder / name).rglob("*") if f.is_file())
     assert committed.samples[0].value >= began_s - 1
     assert set(counted("penstock_snapshot_seconds_total")) == {
-        "visit_devices",
-        "visit_users",
+        "identify",
+        "sessionize",
         "train_clusters",
         "train_propensity",
         "train_items",
-        "learn",
+        "personalize",
     }
 
 

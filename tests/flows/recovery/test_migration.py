@@ -92,7 +92,7 @@ def test_a_folder_is_migrated_and_its_replay_ends_as_without_a_kill(old: Path) -
 def test_heirs_get_their_state_and_the_old_one_is_backed_up(old: Path) -> None:
     folder = old / "recovery"
     before = checkpoint_reader.read_checkpoint(folder / "store", shards=8)
-    learned = before.states[steps.stored_id(steps.PERSONALIZE), steps.SINGLE_KEY]
+    learned = before.states["personalize.learn", "all"]
     assert migration.migrate(folder, before, SETTINGS)
     after = checkpoint_reader.read_checkpoint(folder / "store", shards=8)
     clusters = after.states[steps.stored_id(steps.TRAIN_CLUSTERS), steps.CLUSTERS_KEY]
@@ -135,17 +135,19 @@ def test_an_interrupted_migration_begins_again(old: Path, written: bool) -> None
     for part in range(PARTITIONS):  # and a file has lost what it held
         if written:
             with closing(sqlite3.connect(folder / "store" / f"part-{part}.sqlite3")) as connection:
-                connection.execute("DELETE FROM snaps WHERE step_id LIKE '%learn'")
+                connection.execute("DELETE FROM snaps WHERE step_id LIKE '%.personalize'")
                 connection.commit()
     migrated(old)
     assert not (folder / migration.BEGUN_FILE).exists()
     states = checkpoint_reader.read_checkpoint(folder / "store", shards=8).states
     kinds = [type(state) for state in states.values()]
     assert kinds.count(DevicesState) == kinds.count(UsersState) == 8
-    assert states.keys() - checkpoint.states.keys() == {
-        (steps.stored_id(steps.TRAIN_CLUSTERS), steps.CLUSTERS_KEY),
-        (steps.stored_id(steps.TRAIN_ITEMS), steps.ITEMS_KEY),
-        (steps.stored_id(steps.TRAIN_PROPENSITY), steps.PROPENSITY_KEY),
+    assert {step for step, _ in states} == {
+        f"personalize.{step}"
+        for step in (
+            *("events", "identify", "sessionize", "train_clusters", "train_propensity"),
+            *("train_items", "personalize", "redis", "dead_letters"),
+        )
     }
 
 
