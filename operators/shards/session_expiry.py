@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.shoppers import sessions
-from state import keys, resp
+from state import keys
+from state.resp import pack_command, pack_str
 
 if TYPE_CHECKING:
     from operators.shards.shard_shoppers import ShardShoppers
     from state.shopper import Shopper
 
-_DEL, _HDEL = resp.pack_str("DEL"), resp.pack_str("HDEL")
-_CHANCE_FIELD = resp.pack_str("p_buy_session")
+_DEL, _HDEL = pack_str("DEL"), pack_str("HDEL")
+_CHANCE_FIELD = pack_str("p_buy_session")
 
 
 def close_expired_sessions(shoppers: ShardShoppers) -> None:
@@ -31,11 +32,21 @@ def close_expired_sessions(shoppers: ShardShoppers) -> None:
             else:
                 shoppers.session_timers.add(ends_ms, shopper_id)
     expired.sort()
-    for _, shopper_id, shopper in expired:
-        _close(shoppers, shopper_id, shopper, watermark_ms)
+    left = [
+        shopper_id
+        for _, shopper_id, shopper in expired
+        if not _close(shoppers, shopper_id, shopper, watermark_ms)
+    ]
+    writes = shoppers.output.writes
+    # One after the other: the sender puts deletions that follow each other into one command.
+    writes += [pack_command(_DEL + pack_str(keys.session_key(name)), 2) for name in left]
+    if shoppers.config.sample_of_256:
+        profile_keys = (pack_str(keys.profile_key(name)) for name in left)
+        writes += [pack_command(f"{_HDEL}{key}{_CHANCE_FIELD}", 3) for key in profile_keys]
 
 
-def _close(shoppers: ShardShoppers, shopper_id: str, shopper: Shopper, watermark_ms: int) -> None:
+def _close(shoppers: ShardShoppers, shopper_id: str, shopper: Shopper, watermark_ms: int) -> bool:
+    """Close the sessions of a shopper that are over; whether another one is still open."""
     config, output = shoppers.config, shoppers.output
     closed = sessions.close_expired(shopper, watermark_ms, gap_ms=config.gap_ms)
     shoppers.totals.sessions_closed += len(closed)
@@ -48,12 +59,7 @@ def _close(shoppers: ShardShoppers, shopper_id: str, shopper: Shopper, watermark
     shoppers.dirty_names.add(shopper_id)
     if shopper.open_sessions:
         shoppers.session_timers.add(_first_end_ms(shopper, config.gap_ms), shopper_id)
-        return
-    session_key = resp.pack_str(keys.session_key(shopper_id))
-    output.writes.append(resp.pack_command(_DEL + session_key, 2))
-    if config.sample_of_256:
-        profile_key = resp.pack_str(keys.profile_key(shopper_id))
-        output.writes.append(resp.pack_command(f"{_HDEL}{profile_key}{_CHANCE_FIELD}", 3))
+    return bool(shopper.open_sessions)
 
 
 def _first_end_ms(shopper: Shopper, gap_ms: int) -> int:

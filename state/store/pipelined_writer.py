@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from state.errors import StoreError
+from state.resp import merge_deletions
 from state.store import error_messages
 from state.store.connection import command_key
 from state.store.outage import Outage
@@ -187,6 +188,8 @@ class PipelinedWriter:
 
     def _send_chunk(self, chunk: WriteChunk) -> None:
         self._open_connections()
+        if not self._pool.is_cluster:
+            chunk.commands = merge_deletions(chunk.commands)
         self._in_flight += 1
         chunk.sent_s = time.monotonic()
         chunk.routes = self._pool.route(chunk.commands)

@@ -70,6 +70,15 @@ def test_the_plain_url_of_one_node_finds_the_cluster(cluster: RedisCluster) -> N
     store.close()
 
 
+def test_keys_of_different_nodes_are_deleted(cluster: RedisCluster) -> None:
+    store = opened(cluster, f"redis://127.0.0.1:{cluster.nodes[0].port}")
+    names = [keys.session_key(f"shopper {n}") for n in range(100)]
+    store.send([*(("SET", name, 1) for name in names), *(("DEL", name) for name in names)])
+    store.flush()
+    assert not dict(store.rows())
+    store.close()
+
+
 def test_a_cluster_is_reported_as_one(cluster: RedisCluster) -> None:
     about = opened(cluster, f"redis://127.0.0.1:{cluster.nodes[0].port}").server_info()
     assert about.kind == "cluster"
