@@ -92,6 +92,7 @@ class Lists(Section, frozen=True):
     popularity_half_life_hours: HalfLife = 24.0
     covisitation_half_life_days: HalfLife = 30.0
     blend_memory_events: Positive = 10_000
+    ranking_threads: Positive = 2
     weights: Weights = Weights()
     served: Served = Served()
     rules: ListRules = ListRules()

@@ -16,6 +16,7 @@ from operators.kernels.ranking.blend import blend, contributions
 from operators.kernels.ranking.blend_features import context_classes, position_features
 from operators.recommend.blend_model import BlendModel
 from operators.recommend.candidates.learner_lists import LearnerLists
+from operators.recommend.fork_join import ForkJoin
 from operators.recommend.negative_feedback import FEEDBACK_PRIOR_WEIGHTS, no_feedback
 from operators.recommend.pending_lists import CandidateLists, PendingLists, candidate_arrays
 from operators.tables.table import TableState
@@ -65,6 +66,7 @@ class Blend(TableState):
         prior_weights: Sequence[float],
         memory_events: int = 10_000,
         negative_feedback: NegativeFeedback | None = None,
+        fork_join: ForkJoin | None = None,
     ) -> None:
         if len(names) != len(prior_weights) or not names or min(prior_weights) <= 0:
             raise ValueError(
@@ -73,6 +75,7 @@ class Blend(TableState):
         self.names = tuple(names)
         self.memory_events = memory_events
         self._negative_feedback = negative_feedback
+        self._fork_join = fork_join or ForkJoin(1)
         self.model = BlendModel(
             names, prior_weights, memory_events, FEEDBACK_PRIOR_WEIGHTS if negative_feedback else ()
         )
@@ -164,20 +167,28 @@ class Blend(TableState):
         """
         stacked, blended = LearnerLists.stack(lists), empty_lists(len(requests), k)
         place, log_place = position_features(stacked.item.shape[2])
-        blend(
-            stacked.item,
-            stacked.score,
-            stacked.reason_item,
-            requests.context,
-            self.model.class_weights(),
-            place,
-            log_place,
-            self._feedback_columns(requests),
-            self.model.feedback_weights.astype(np.float32),
-            blended.item,
-            blended.score,
-            blended.reason_item,
-        )
+        weights, feedback = self.model.class_weights(), self._feedback_columns(requests)
+        feedback_weights = self.model.feedback_weights.astype(np.float32)
+
+        def blend_part(part: slice) -> None:
+            blend(
+                stacked.item,
+                stacked.score,
+                stacked.reason_item,
+                requests.context,
+                weights,
+                place,
+                log_place,
+                feedback,
+                feedback_weights,
+                part.start,
+                part.stop,
+                blended.item,
+                blended.score,
+                blended.reason_item,
+            )
+
+        self._fork_join.map(blend_part, len(requests))
         return blended
 
     def contributions(

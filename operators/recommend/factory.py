@@ -21,6 +21,7 @@ from operators.recommend.candidates.registry import LEARNERS, prior_weight
 from operators.recommend.candidates.scoped_popularity import ScopedPopularity
 from operators.recommend.components import RecommenderComponents
 from operators.recommend.exploration import Exploration
+from operators.recommend.fork_join import ForkJoin
 from operators.recommend.item_lists import ItemLists
 from operators.recommend.items.models import ItemModels
 from operators.recommend.items.recent_shoppers import RecentShoppers
@@ -71,7 +72,7 @@ def build_components(
     item_features, renderer = replica.features, ListRenderer(names, replica.items)
     fallback = PopularFallback(popularity, item_features, reason_code(index), left_out)
     rules = RuleChain(settings.rules, item_features, fallback, rule_reason(names, OWN_BRAND))
-    sold_out = rules.out_of_stock
+    sold_out, fork_join = rules.out_of_stock, ForkJoin(settings.ranking_threads)
     scoped = ScopedPopularity(half_life_ms=popularity.clock.half_life_ms)
     prior_weights = [prior_weight(name) for name in names]
     return RecommenderComponents(
@@ -87,8 +88,11 @@ def build_components(
             errors,
             max(POOL, k) + left_out,
             settings.allow_repeats,
+            fork_join,
         ),
-        blend=Blend(names, prior_weights, settings.blend_memory_events, negative_feedback),
+        blend=Blend(
+            names, prior_weights, settings.blend_memory_events, negative_feedback, fork_join
+        ),
         negative_feedback=negative_feedback,
         rules=rules,
         exploration=Exploration(names, settings.exploration, rule_reason(names, EXPLORED)),

@@ -135,7 +135,7 @@ def _to_probabilities(sums: Weights, count: int, bits: Rows) -> None:
 
 @kernel(
     "void(int32[:, :, ::1], float32[:, :, ::1], int32[:, :, ::1], int32[:, ::1],"
-    f"float32[:, :, ::1], float32[::1], float32[::1], {_FEEDBACK}, float32[::1],"
+    f"float32[:, :, ::1], float32[::1], float32[::1], {_FEEDBACK}, float32[::1], int64, int64,"
     "int32[:, ::1], float32[:, ::1], int32[:, ::1])"
 )
 def blend(
@@ -148,11 +148,13 @@ def blend(
     log_place: Weights,
     feedback: Feedback,
     feedback_weights: Weights,
+    first: int,
+    end: int,
     out_item: Rows,
     out_score: Weights,
     out_reason: Rows,
 ) -> None:
-    """Write the k likeliest items of each request, of lists [learners, n, positions].
+    """Write the k likeliest items of the requests `first` to `end`, of lists [learners, n, positions].
 
     The reason is that of the learner that adds most, or the learner's code where it names none.
     """
@@ -164,7 +166,7 @@ def blend(
     )
     items, index_of, reasons = np.empty((3, most), np.int32)
     sums, features, added, largest = np.empty((4, most), np.float32)
-    for row in range(item.shape[1]):
+    for row in range(first, end):
         count = _sum_candidates(
             item[:, row], score[:, row], weights[context_class(context, row)], place, log_place,
             slots, items, sums, index_of, features, added,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from operators.events.processing_errors import ProcessingErrors
     from operators.recommend.candidates.base import CandidateLearner
+    from operators.recommend.fork_join import ForkJoin
     from state.interactions import ListRequests
 
 WIDE_FACTOR = 2
@@ -37,19 +38,26 @@ class CandidateGenerators:
         errors: ProcessingErrors,
         pool: int,
         allow_repeats: bool,
+        fork_join: ForkJoin,
     ) -> None:
         self._learners = tuple(learners)
         self._errors = errors
         self._oversampled = oversampled
         self.pool = pool
         self.allow_repeats = allow_repeats
+        self._fork_join = fork_join
 
     def candidate_lists(self, requests: ListRequests) -> LearnerLists:
         """The candidates of each learner, as the configuration allows them."""
-        lists = self.generate(requests, self.pool)
-        if not self.allow_repeats:
-            lists = [exclude(one, requests.context) for one in lists]
-        return LearnerLists.stack(lists)
+
+        def of_part(part: slice) -> LearnerLists:
+            some = requests.subset(part)
+            lists = self.generate(some, self.pool)
+            if not self.allow_repeats:
+                lists = [exclude(one, some.context) for one in lists]
+            return LearnerLists.stack(lists)
+
+        return LearnerLists.join(self._fork_join.map(of_part, len(requests)))
 
     def generate(self, requests: ListRequests, k: int) -> list[ScoredLists]:
         """At most k items of each learner, best first; items of the session may be among them."""

@@ -37,6 +37,17 @@ class LearnerLists(Sequence[ScoredLists]):
             np.stack([one.reason_item for one in lists]),
         )
 
+    @classmethod
+    def join(cls, parts: Sequence[LearnerLists]) -> LearnerLists:
+        """The lists of parts of the requests, in order; the part itself if there is one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.item for part in parts], axis=1),
+            np.concatenate([part.score for part in parts], axis=1),
+            np.concatenate([part.reason_item for part in parts], axis=1),
+        )
+
     def __len__(self) -> int:
         return len(self.item)
 

@@ -114,6 +114,8 @@ def test_the_blend_is_equal(seed: int, k: int) -> None:
         *position_features(one.item.shape[2]),
         one.feedback,
         one.feedback_weights,
+        0,
+        len(one.item),
         lists.item,
         lists.score,
         lists.reason_item,
