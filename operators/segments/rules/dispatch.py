@@ -96,7 +96,9 @@ class DispatchTable:
             self._by_category.clear()
         subscribers = [
             subscriber._replace(
-                test=compile_event_test(replace(subscriber.kind.events, categories=()))
+                test=compile_event_test(
+                    replace(subscriber.kind.events, categories=()), has_one_item=True
+                )
             )
             for subscriber in self._subscribers_for(["/".join(category)])
         ]
@@ -135,6 +137,8 @@ def _value_reader(kind: WindowKind) -> ReadValues | None:
     """The function that reads what an event adds to a window; None for times."""
     if kind.form == "times":
         return None
+    if kind.form == "keyed" and kind.measured == "items" and not kind.events.matches_items:
+        return _read_items
     if kind.form == "keyed":
         keys_of = compile_keys(kind.events, kind.measured)
         return lambda event: [_hash_number(name) for name in keys_of(event)]
@@ -143,6 +147,13 @@ def _value_reader(kind: WindowKind) -> ReadValues | None:
         return lambda event: sorted({_hash_number(name) for name in items_of(event)})
     amount_of = compile_amount(kind.events, kind.measured)
     return lambda event: (amount_of(event),)
+
+
+def _read_items(event: Event) -> Sequence[int]:
+    items = event.items
+    if len(items) == 1:  # nearly always
+        return (_hash_number(items[0].item_id),)
+    return [_hash_number(item.item_id) for item in items]
 
 
 @lru_cache(1 << 15)

@@ -195,11 +195,16 @@ def compile_item_test(events: Filter) -> ItemTest | None:
     return matches
 
 
-def compile_event_test(events: Filter) -> EventTest | None:
-    """The function that says whether an event of a right type passes; None where all pass."""
+def compile_event_test(events: Filter, *, has_one_item: bool = False) -> EventTest | None:
+    """The function that says whether an event of a right type passes; None where all pass.
+
+    With `has_one_item` it is for events that have exactly one item.
+    """
     tests: list[EventTest] = []
     item_matches = compile_item_test(events)
-    if item_matches is not None:
+    if item_matches is not None and has_one_item:
+        tests.append(lambda event: item_matches(event.items[0]))
+    elif item_matches is not None:
         tests.append(lambda event: any(map(item_matches, event.items)))
     if events.value is not None:
         value = events.value
