@@ -14,6 +14,7 @@ from operators.publish.memberships import membership_writes, refresh_expiry
 from operators.publish.profiles import Profile, profile_write, update_writes
 from operators.segments.clusters.replica import assignments_of
 from operators.segments.propensity.replica import published_steps_of
+from operators.segments.retirement import RetiredBatch
 from operators.shoppers.features import LAST_MS_COLUMN, feature_rows
 from state.arrays import NO_ROW
 from state.profile_fields import ProfileUpdate
@@ -105,17 +106,16 @@ class Segmentation:
             changes += self._assignment.memberships.apply_transitions(
                 batch.transitions, self._shoppers
             )
-        changes += call_or_default("retiring", [], self._retire, writes)
-        writes += membership_writes(changes)
-        return Segmented(resolved, changes, assigned.profiles, writes)
-
-    def _retire(self, writes: list[Write]) -> list[Change]:
-        """Remove some members of retired segments, and the keys of those without members."""
-        clock = self._clock
-        retired = self._retirement.retire_some(clock.event_time_ms, clock.reporting_time_ms)
+        retired = RetiredBatch([], [], [])
+        with isolate("retiring"):
+            self._retirement.retire_some(
+                retired, self._clock.event_time_ms, self._clock.reporting_time_ms
+            )
+        changes += retired.changes
         writes += update_writes(retired.updates)
         writes += retired.writes
-        return retired.changes
+        writes += membership_writes(changes)
+        return Segmented(resolved, changes, assigned.profiles, writes)
 
     def _advance_propensity(self, batch: Batch, writes: list[Write]) -> list[Change]:
         """Let time pass for predictions: who enters and leaves segments, and profiles that change.

@@ -59,12 +59,12 @@ class SegmentRetirement:
         self._fields: tuple[str, ...] = ()
         self._next_row = 0
 
-    def retire_some(self, event_time_ms: int, reporting_time_ms: int) -> RetiredBatch:
+    def retire_some(self, batch: RetiredBatch, event_time_ms: int, reporting_time_ms: int) -> None:
         """Remove some members, and the keys of segments without members.
 
-        Members leave at `event_time_ms`; definitions change at `reporting_time_ms`.
+        Members leave at `event_time_ms`; definitions change at `reporting_time_ms`. What is done goes
+        into `batch` at once: if a later part raises, it is published all the same.
         """
-        batch = RetiredBatch([], [], [])
         if self._retiring is None:
             self._retiring = self._start(batch.writes)
         self._retiring |= self._retired_clusters()
@@ -73,7 +73,7 @@ class SegmentRetirement:
         for sid in sorted(self._retiring):
             self._remove_members(sid, event_time_ms, batch)
             if len(batch.changes) >= MEMBERS_PER_BATCH:
-                return batch
+                return
             batch.writes.extend(self._close(sid, reporting_time_ms))
             self._retiring.remove(sid)
             self._closed.append(sid)
@@ -83,7 +83,6 @@ class SegmentRetirement:
             if cluster_of_segment(sid) is not None:  # a cluster number is never used again
                 batch.writes.extend(delete_definition(sid))
         self._closed = [sid for sid in self._closed if sid not in released]
-        return batch
 
     def _start(self, writes: list[Write]) -> set[str]:
         """Find what retires when a run starts. What the run before closed keeps its last statistics."""

@@ -20,9 +20,12 @@ from tests.operators.publish.test_memberships import Telling, connect
 from tests.streams import SHARDS
 
 if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterator
     from pathlib import Path
 
     from state.config import Settings
+    from state.messages import Write
     from state.store import Store
 
 BASE = (f"sessions.shards={SHARDS}", "lists.figures_every_ms=60000", "propensity.labels_min=5")
@@ -110,6 +113,34 @@ def test_kinds_turned_off_leave_nothing(redis_url: str, monkeypatch: pytest.Monk
     assert [sid for one in overlaps for sid in map(bytes.decode, one) if sid in gone] == []
     for key in store.client.scan_iter("ps:1:shopper:*:profile"):
         assert not {b"rfm", b"stage", b"p_buy_30d"} & {*store.client.hgetall(key)}
+    store.close()
+
+
+def test_what_was_done_before_a_part_raises_is_published(
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    processing_errors: list[logging.LogRecord],
+) -> None:
+    close, calls = retirement.SegmentRetirement._close, Counter[str]()
+
+    def close_at_the_second_try(
+        self: retirement.SegmentRetirement, sid: str, reporting_time_ms: int
+    ) -> Iterator[Write]:
+        calls[sid] += 1
+        if calls[sid] == 1:
+            raise IndexError(sid)
+        return close(self, sid, reporting_time_ms)
+
+    monkeypatch.setattr(retirement.SegmentRetirement, "_close", close_at_the_second_try)
+    store = connect(redis_url)
+    before = Telling(store, settings=settings()).learn(batches()[:8])
+    gone = [sid for sid in before.known() if sid.startswith("rfm-")]
+    off = settings("rfm.enabled=false")
+    after = Telling(store, before.learning.snapshot(), off).learn(batches()[8:20])
+    assert sum(calls.values()) == 2 * len(calls) > 2
+    assert after.said() == after.said_of_shoppers() == after.known()
+    assert {sid: registered(store)[sid] for sid in gone} == dict.fromkeys(gone, "retired")
+    processing_errors.clear()
     store.close()
 
 
