@@ -97,7 +97,7 @@ class ColdTier:
         shoppers, identity_map = self._shoppers, self._identity_map
         if self._cold_store is None or not shoppers.totals.evicted:
             return
-        unknown = set(names).difference(shoppers.rows)
+        unknown = {name for name in names if name not in shoppers.rows}
         if identity_map is not None:
             unknown = unknown.difference(identity_map.links, identity_map.known_users)
         unknown = unknown.difference(self.pending_deletes)

@@ -5,13 +5,14 @@ A new setting is a field here, filled in `ProcessorConfig.from_config`. Nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from operators.segments.propensity.decision_times import ticks_between
 from operators.shoppers.affinities import DecayedCounts
 from operators.shoppers.consent import ConsentPolicy
 from operators.shoppers.id_hashes import HASH_BYTES
+from operators.tables.texts import TextPool
 from state.config import Privacy, Propensity
 from state.config_deployment import Recovery
 from state.times import DAY_MS
@@ -29,7 +30,7 @@ class ProcessorConfig:
 
     `rows_max` is per shard. `sample_of_256` is the share of events at which models decide.
     `decision_ticks` is the time between two decisions about one shopper, in ticks of
-    `segments.propensity.decision_times`; 0 for no such decisions.
+    `segments.propensity.decision_times`; 0 for no such decisions. `texts` are shared by all shards.
     """
 
     gap_ms: int
@@ -53,6 +54,7 @@ class ProcessorConfig:
     rewrite_interval_ms: int
     privacy_key: bytes
     consent_policy: ConsentPolicy
+    texts: TextPool = field(default_factory=TextPool)
 
     @classmethod
     def from_config(

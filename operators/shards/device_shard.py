@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from operators.events.processing_errors import UNKNOWN_OFFSET
 from operators.shards.cold_tier import ColdTier
+from operators.shards.device_events import PlainDeviceEvents
 from operators.shards.erasures import Erasures
 from operators.shards.identity_map import IdentityMap, device_key
 from operators.shards.identity_resolution import IdentityResolver
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from operators.shards.cold_tier import ColdStore
     from operators.shards.config import ProcessorConfig
+    from operators.shards.folded_events import FoldedEvents
     from state.events import Event
     from state.journal import Journals
     from state.messages import DeviceShardInput, ShardOutput
@@ -98,7 +100,7 @@ class DeviceShard:
         state.is_unclean = erasures.journal_names_erased
         state.undecided_from_ms = self.identity_resolver.undecided_from_ms
         if state.journal is None:
-            state.rows = shoppers.rows
+            state.rows = dict(shoppers.rows.read_items())
             state.links, state.known = self.identity_map.links, self.identity_map.known_users
             state.erased = dict(erasures.tombstones.items())
         self.on_epoch_end()
@@ -158,13 +160,20 @@ class DeviceShard:
     def _process_events(self, message: DeviceShardInput, watermark_ms: int) -> None:
         """Process events and mentions of users, in the order in which they were read."""
         mentions = message.user_mentions[::-1]
+        watermarks_ms = _event_watermarks(watermark_ms, message)
+        folded = self._fold_plain(message, watermark_ms, watermarks_ms)
+        done = folded.positions if folded else ()
         for event, position, event_watermark_ms, offset in zip(
             message.events,
             message.positions,
-            _event_watermarks(watermark_ms, message),
+            watermarks_ms,
             message.offsets or repeat(UNKNOWN_OFFSET),
             strict=False,
         ):
+            if position in done:
+                continue
+            if folded and not self._is_of_another_shard(event):
+                folded.put_out_before(position)
             while mentions and mentions[-1].position <= position:
                 self.identity_resolver.observe_mention(mentions.pop())
             try:
@@ -175,8 +184,46 @@ class DeviceShard:
                     event, error, message.batch, position, offset
                 )
                 undo_event(shoppers, shopper_id, event, position)
+        if folded:
+            folded.put_out_all()
         while mentions:
             self.identity_resolver.observe_mention(mentions.pop())
+
+    def _is_of_another_shard(self, event: Event) -> bool:
+        """Whether an event is only forwarded, and puts out nothing here."""
+        name, identity_map = event.anonymous_id, self.identity_map
+        if name is None:
+            return event.user_id in identity_map.known_users and event.type != "erase"
+        return (
+            event.user_id is None and name in identity_map.links and name not in self.shoppers.rows
+        )
+
+    def _fold_plain(
+        self, message: DeviceShardInput, watermark_ms: int, watermarks_ms: list[int]
+    ) -> FoldedEvents | None:
+        """Fold the events of shoppers whose events here are all plain."""
+        if not self._processor.plain_fold.is_worthwhile(len(message.events)):
+            return None
+        resolver, rows = self.identity_resolver, self.shoppers.rows
+        plain = PlainDeviceEvents(
+            message,
+            rows,
+            self.identity_map,
+            self.erasures,
+            decides_users=resolver.undecided_from_ms <= watermark_ms,
+        )
+        new_users = [name for name in plain.undecided if name not in rows]
+        folded = self._processor.plain_fold.fold(
+            [message.events[number] for number in plain.numbers],
+            plain.names,
+            [message.positions[number] for number in plain.numbers],
+            [watermarks_ms[number] for number in plain.numbers],
+            plain.undecided,
+        )
+        for name in new_users:
+            if name in rows:
+                resolver.watch_undecided(name, plain.undecided[name])
+        return folded
 
     def _process_event(
         self, event: Event, position: int, event_watermark_ms: int, offset: int

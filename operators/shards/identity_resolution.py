@@ -68,6 +68,10 @@ class IdentityResolver:
             if shopper is not None and shopper.known and shopper.first_ms < watermark_ms:
                 self._mark_as_user(name, NO_POSITION, shopper.last_ms, watermark_ms)
 
+    def watch_undecided(self, name: str, at_ms: int) -> None:
+        """Have an id decided once the watermark has passed its first event, which names it as a user."""
+        self._undecided_timers.add(at_ms, name)
+
     def observe_mention(self, mention: UserMention) -> None:
         """Note that an event of another device names an id as its user."""
         if not self._erasures.covers(mention.user_id, mention.at_ms):
@@ -161,12 +165,12 @@ class IdentityResolver:
             if self._watermark_ms < self.undecided_from_ms:
                 identity_map.mark_as_user(name, at_ms)
                 return name
-            self._undecided_timers.add(at_ms, name)
+            self.watch_undecided(name, at_ms)
         elif at_ms < shopper.first_ms and (shopper.known or event_watermark_ms <= at_ms):
             if not shopper.known:
                 self._shoppers.set_known(name, event_watermark_ms, known=True)
             # Of a user too: a resumed shard sets its timers by the first event, which this one is now.
-            self._undecided_timers.add(at_ms, name)
+            self.watch_undecided(name, at_ms)
         return None
 
     def _user_of_device(

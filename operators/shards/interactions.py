@@ -39,14 +39,33 @@ def emit_interactions(
     at_ms, event_type = event.event_ts, event.type
     if event_type in FEEDBACK_TYPES:
         if not refused & PERSONALIZATION:
-            _emit_feedback(shoppers, shopper_id, event, position)
+            put_out_feedback(shoppers, shopper_id, event, position)
         return
     session_ms = at_ms if session is None else session.start_ms
-    output, item_updates = shoppers.output, shoppers.item_updates
-    affinities, currency = shoppers.config.affinities, amounts.price_currency(event)
-    country = event.country or ""
+    put_out_items(shoppers, shopper_id, event, position, session_ms, refused)
+    affinities = shoppers.config.affinities
     for item in event.items:
-        category = "/".join(item.category)
+        if category := "/".join(item.category):
+            affinities.add(shopper, category, at_ms)
+        if item.price is not None and event_type == "item_view":
+            price = shopper.viewed_price_micros + to_micros(item.price)
+            shopper.viewed_price_micros = price if price < AMOUNT_MAX else AMOUNT_MAX
+            shopper.viewed_prices += 1
+
+
+def put_out_items(
+    shoppers: ShardShoppers,
+    shopper_id: str,
+    event: Event,
+    position: int,
+    session_ms: int,
+    refused: int,
+) -> None:
+    """Put out the items of an event of `INTERACTION_TYPES`, in a session that began at `session_ms`."""
+    at_ms, event_type = event.event_ts, event.type
+    output, item_updates = shoppers.output, shoppers.item_updates
+    currency, country = amounts.price_currency(event), event.country or ""
+    for item in event.items:
         interaction = Interaction(
             position,
             shopper_id,
@@ -54,7 +73,7 @@ def emit_interactions(
             event_type,
             at_ms,
             session_ms,
-            category,
+            "/".join(item.category),
             country,
         )
         if not refused:
@@ -66,17 +85,11 @@ def emit_interactions(
             event.apart is None or item.item_id not in item_updates
         ):
             item_updates[item.item_id] = ItemUpdate(at_ms, item, currency)
-        if category:
-            affinities.add(shopper, category, at_ms)
-        if item.price is not None and event_type == "item_view":
-            price = shopper.viewed_price_micros + to_micros(item.price)
-            shopper.viewed_price_micros = price if price < AMOUNT_MAX else AMOUNT_MAX
-            shopper.viewed_prices += 1
     if event_type == "purchase":
         output.orders.append(PlacedOrder(shopper_id, amounts.value_micros(event), at_ms))
 
 
-def _emit_feedback(shoppers: ShardShoppers, shopper_id: str, event: Event, position: int) -> None:
+def put_out_feedback(shoppers: ShardShoppers, shopper_id: str, event: Event, position: int) -> None:
     """Put out what came of items, each with its position in the list where it was shown."""
     list_position = event.reco and event.reco.position
     for number, item in enumerate(event.items, start=1):

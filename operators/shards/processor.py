@@ -16,6 +16,7 @@ from operators.shards.duplicates import pack_time_and_type
 from operators.shards.interactions import EMITTED_TYPES, emit_interactions
 from operators.shards.observations import observe_event
 from operators.shards.order_counting import MONEY_TYPES, apply_money, is_duplicate_order
+from operators.shards.plain_fold import PlainFold
 from operators.shards.session_expiry import close_expired_sessions
 from operators.shards.shopper_writes import ShopperWriter
 from operators.shoppers import inactivity, profile, sessions
@@ -42,6 +43,7 @@ class ShopperProcessor:
         self._config = shoppers.config
         self._writer = ShopperWriter(shoppers)
         self._denies_by_default = shoppers.config.consent_policy.denies_by_default
+        self.plain_fold = PlainFold(shoppers)
 
     def begin_batch(self, batch: BatchId, shard: int, watermark_ms: int, *, last: bool) -> None:
         """Start a batch: let event time pass for rules and sessions."""
@@ -120,9 +122,10 @@ class ShopperProcessor:
         shoppers.apply_retractions()
         if shoppers.rule_engine is not None:
             shoppers.rule_engine.split_off_retracted()
+        active = shoppers.rows.active_rows(shoppers.active_before_ms)
         for shopper_id, previous_ms in shoppers.active_before_ms.items():
             try:
-                self._writer.emit_shopper(shopper_id, previous_ms)
+                self._writer.emit_shopper(shopper_id, previous_ms, active)
             except Exception:
                 errors.record("profile", shopper_id)
                 shoppers.unwritten.add(shopper_id)

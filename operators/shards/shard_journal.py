@@ -106,7 +106,7 @@ def read_rows(records: Iterable[bytes]) -> ShardRecord:
 def _changes(shoppers: ShardShoppers, identity_map: IdentityMap | None) -> ShardRecord:
     rows, dirty_names = shoppers.rows, shoppers.dirty_names
     state = ShardRecord(
-        {name: rows[name] for name in dirty_names if name in rows},
+        {name: rows.read(name) for name in dirty_names if name in rows},
         [name for name in dirty_names if name not in rows],
     )
     if identity_map is not None:
@@ -161,7 +161,7 @@ def _all_records(
 ) -> Iterator[bytes]:
     if len(erasures.tombstones):
         yield SHARD_RECORD_CODEC.encode(ShardRecord(erased=dict(erasures.tombstones.items())))
-    rows = iter(shoppers.rows.items())
+    rows = shoppers.rows.read_items()
     while row_chunk := dict(islice(rows, _ROWS_PER_RECORD)):
         yield encode_state(SHARD_RECORD_CODEC, ShardRecord(rows=row_chunk), shoppers)
     if identity_map is None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from operators.events.processing_errors import ProcessingErrors
 from operators.segments.rules.engine import create_engine
 from operators.shards.retractions import Retractions
+from operators.shards.shopper_table import ShopperTable
+from operators.shoppers.id_hashes import HASH_BYTES
 from operators.tables.idle_index import IdleIndex
 from operators.tables.timers import Timers
 from state.messages import BatchId, ShardOutput
@@ -20,7 +22,7 @@ from state.snapshots import ShardRulesState
 from state.times import HOUR_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from operators.shards.config import ProcessorConfig
     from operators.shoppers.profile_changes import Written
@@ -52,12 +54,18 @@ class ShardShoppers:
         step: str = "visit",
     ) -> None:
         self.config = config
-        self.rows = rows
+        self.session_timers = Timers()
+        self.rows = ShopperTable(
+            config.texts,
+            rows,
+            gap_ms=config.gap_ms,
+            hashes_max=config.event_hash_bytes_max // HASH_BYTES,
+            on_check_out=self._watch_sessions,
+        )
         self.totals = totals
         self.processing_errors = ProcessingErrors(step)
         self.dirty_names: set[str] = set()
         self.idle = IdleIndex(HOUR_MS)
-        self.session_timers = Timers()
         self.rule_engine = create_engine(config.segment_rules, rules_state or ShardRulesState())
         if self.rule_engine is not None:
             self.rule_engine.processing_errors = self.processing_errors
@@ -73,12 +81,12 @@ class ShardShoppers:
         self.deleted_aliases: set[str] = set()
         self.output = ShardOutput(BatchId("", 0), 0, 0, last=False)
         self._restored: list[str] = []
-        self._is_single_partition = False
+        self.is_single_partition = False
 
     def start_batch(self, output: ShardOutput) -> None:
         """Collect the output of the next batch in `output`."""
         self.output = output
-        self._is_single_partition = output.batch.partitions == 1
+        self.is_single_partition = output.batch.partitions == 1
         if self.rule_engine is not None:
             self.rule_engine.transitions = output.transitions
 
@@ -99,7 +107,7 @@ class ShardShoppers:
 
         Of several partitions one may be ahead of the others: only what all have reached counts.
         """
-        return event_watermark_ms if self._is_single_partition else self.output.watermark_ms
+        return event_watermark_ms if self.is_single_partition else self.output.watermark_ms
 
     def event_time_ms(self, event_watermark_ms: int) -> int:
         """The newest event time that all partitions have reached; 0 before the first watermark."""
@@ -130,6 +138,9 @@ class ShardShoppers:
         self.idle.add(shopper_id, shopper.last_ms)
         if self.rule_engine is not None:
             self.rule_engine.track(shopper_id, shopper)
+        self._watch_sessions(shopper_id, shopper)
+
+    def _watch_sessions(self, shopper_id: str, shopper: Shopper) -> None:
         for session in shopper.open_sessions:
             self.watch_session(shopper_id, session)
 
@@ -190,19 +201,17 @@ class ShardShoppers:
                     self.rule_engine.evaluate_uncertain(shopper_id, shopper, event_time_ms)
         self._restored.clear()
 
-    def attach_rule_states(self, shopper_ids: Iterable[str]) -> None:
-        """Put what rules keep of shoppers into their rows, to be stored."""
+    def attach_rule_states(self, rows: Mapping[str, Shopper]) -> None:
+        """Put what rules keep of shoppers into rows that are to be stored."""
         if self.rule_engine is not None:
-            for shopper_id in shopper_ids:
-                if shopper_id in self.rows:
-                    self.rule_engine.attach_state(shopper_id, self.rows[shopper_id])
+            for shopper_id, shopper in rows.items():
+                self.rule_engine.attach_state(shopper_id, shopper)
 
-    def detach_rule_states(self, shopper_ids: Iterable[str]) -> None:
+    def detach_rule_states(self, rows: Mapping[str, Shopper]) -> None:
         """Take out of rows what `attach_rule_states` has put into them."""
         if self.rule_engine is not None:
-            for shopper_id in shopper_ids:
-                if shopper_id in self.rows:
-                    self.rule_engine.detach_state(shopper_id, self.rows[shopper_id])
+            for shopper_id, shopper in rows.items():
+                self.rule_engine.detach_state(shopper_id, shopper)
 
     def unload_rules(self, shopper_id: str, shopper: Shopper) -> None:
         """Put what rules keep of a shopper into its row for good, since it is merged or goes away."""
@@ -216,8 +225,7 @@ class ShardShoppers:
 
     def last_ms(self, shopper_id: str) -> int | None:
         """When a shopper was last seen, None for one that is not here."""
-        shopper = self.rows.get(shopper_id)
-        return None if shopper is None else shopper.last_ms
+        return self.rows.last_ms(shopper_id)
 
     def rules_state(self) -> ShardRulesState:
         """What a snapshot holds of segments by rule, beside the rows."""

@@ -12,6 +12,7 @@ from state.entries import ActiveShopper
 from state.times import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
+    from operators.shards.active_rows import ActiveRows
     from operators.shards.shard_shoppers import ShardShoppers
     from operators.shoppers.profile_changes import Written
     from state.messages import Write
@@ -42,11 +43,16 @@ class ShopperWriter:
         self._known_ttl = resp.pack_int(config.known_ttl_s)
         self._anonymous_ttl = resp.pack_int(config.anonymous_ttl_s)
 
-    def emit_shopper(self, shopper_id: str, previous_ms: int) -> None:
+    def emit_shopper(self, shopper_id: str, previous_ms: int, rows: ActiveRows) -> None:
         """Put out one shopper, last seen at `previous_ms` before this batch."""
-        shoppers = self._shoppers
-        shopper, output = shoppers.rows[shopper_id], shoppers.output
-        category, share = shoppers.config.affinities.top(shopper)
+        shoppers, place = self._shoppers, rows.places.get(shopper_id)
+        output = shoppers.output
+        if place is None:
+            shopper = shoppers.rows[shopper_id]
+            category, share = shoppers.config.affinities.top(shopper)
+        else:
+            shopper = rows.shopper(place)
+            category, share = rows.top_category(place)
         key = keys.shopper_key(shopper_id)
         profile_key, session_key = key + "profile", key + "session"
         session = shopper.open_sessions[-1] if shopper.open_sessions else None
@@ -61,7 +67,11 @@ class ShopperWriter:
             arguments, count = profile_changes.changed_profile_command(
                 profile_key, shopper, written, category, share
             )
-        features = feature_row(shopper, share, session)
+        features = (
+            feature_row(shopper, share, session)
+            if place is None
+            else rows.features[place].tobytes()
+        )
         output.active.append(
             ActiveShopper(
                 shopper_id,

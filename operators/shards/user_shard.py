@@ -11,6 +11,7 @@ from operators.shards.aliases import add_device
 from operators.shards.batch_sequencer import BatchSequencer
 from operators.shards.cold_tier import ColdTier
 from operators.shards.erasures import Erasures
+from operators.shards.event_columns import is_plain
 from operators.shards.merging import merge_in
 from operators.shards.processor import ShopperProcessor
 from operators.shards.removal import drop_transfer, erase
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from operators.shards.cold_tier import ColdStore
     from operators.shards.config import ProcessorConfig
+    from operators.shards.folded_events import FoldedEvents
     from state.entries import ForwardedEvent
     from state.events import Event
     from state.journal import Journals
@@ -81,7 +83,10 @@ class UserShard:
         state.journal = self._journal.store(shoppers, erasures, rewrite=rewrite)
         state.is_unclean = erasures.journal_names_erased
         if state.journal is None:
-            state.rows, state.erased = shoppers.rows, dict(erasures.tombstones.items())
+            state.rows, state.erased = (
+                dict(shoppers.rows.read_items()),
+                dict(erasures.tombstones.items()),
+            )
         self.on_epoch_end()
         return encode_state(USERS_CODEC, state, shoppers)
 
@@ -145,7 +150,13 @@ class UserShard:
         A transfer before the event that led to it: that event already counts for the user of both.
         """
         shoppers, waiting = self.shoppers, transfers[::-1]
+        folded = self._fold_plain(events, transfers, devices, watermark_ms)
+        done = folded.positions if folded else ()
         for forwarded in events:
+            if forwarded.position in done:
+                continue
+            if folded:
+                folded.put_out_before(forwarded.position)
             position, user_id, event = forwarded.position, forwarded.shopper, forwarded.event
             event_watermark_ms = max(forwarded.watermark_ms, watermark_ms)
             while waiting and waiting[-1].position <= position:
@@ -160,8 +171,36 @@ class UserShard:
                 undo_event(shoppers, user_id, event, position)
             if position in devices:
                 add_device(shoppers, user_id, devices[position])
+        if folded:
+            folded.put_out_all()
         while waiting:
             self._merge_or_drop(waiting.pop(), None)
+
+    def _fold_plain(
+        self,
+        events: list[ForwardedEvent],
+        transfers: list[StateTransfer],
+        devices: dict[int, str],
+        watermark_ms: int,
+    ) -> FoldedEvents | None:
+        """Fold the events of users whose events here are all plain, and into whom nobody is merged."""
+        if not self._processor.plain_fold.is_worthwhile(len(events)):
+            return None
+        newest_ms, slow = self.erasures.newest_ms, {transfer.shopper for transfer in transfers}
+        slow.update(
+            one.shopper
+            for one in events
+            if one.event.event_ts <= newest_ms or one.position in devices or not is_plain(one.event)
+        )
+        plain = [one for one in events if one.shopper not in slow]
+        names = [one.shopper for one in plain]
+        return self._processor.plain_fold.fold(
+            [one.event for one in plain],
+            names,
+            [one.position for one in plain],
+            [max(one.watermark_ms, watermark_ms) for one in plain],
+            set(names),
+        )
 
     def _merge_or_drop(self, transfer: StateTransfer, event: Event | None) -> None:
         """Merge a shopper into its user; if the user is erased, the shopper is erased with it."""

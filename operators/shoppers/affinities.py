@@ -23,8 +23,8 @@ class DecayedCounts:
     _MANTISSA = 1 << 16
 
     def __init__(self, half_life_ms: float, counts_max: int) -> None:
-        self._half_life_ms = half_life_ms
-        self._counts_max = counts_max
+        self.half_life_ms = half_life_ms
+        self.counts_max = counts_max
         self._hour = -1
         self._hour_weight = (0, 0.0)
 
@@ -50,18 +50,18 @@ class DecayedCounts:
             return
         counts[name] = weight
         # Twice the limit before the weakest are dropped: a new category starts as the weakest.
-        if len(counts) > 2 * self._counts_max:
+        if len(counts) > 2 * self.counts_max:
             shopper.affinity = self._strongest_only(counts)
 
     def _weight(self, at_ms: int) -> tuple[int, float]:
         """The power of two and the mantissa of an event's weight."""
-        age = at_ms / self._half_life_ms
+        age = at_ms / self.half_life_ms
         scale = math.floor(age)
         return scale, round(2.0 ** (age - scale) * self._MANTISSA) / self._MANTISSA
 
     def _strongest_only(self, counts: dict[str, float]) -> dict[str, float]:
         strongest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        return dict(strongest[: self._counts_max])
+        return dict(strongest[: self.counts_max])
 
     def merge(self, into: Shopper, other: Shopper) -> None:
         """Add another shopper's counts."""
@@ -76,7 +76,7 @@ class DecayedCounts:
         for name, count in other.affinity.items():
             merged[name] = merged.get(name, 0.0) + count
         into.affinity = (
-            merged if len(merged) <= 2 * self._counts_max else self._strongest_only(merged)
+            merged if len(merged) <= 2 * self.counts_max else self._strongest_only(merged)
         )
 
     @staticmethod

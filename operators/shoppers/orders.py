@@ -43,23 +43,27 @@ def record_order(
     If refunds have come before it: how much more they give back now than they had counted, and the time
     of the newest of them (ms).
     """
-    at_ms = event.event_ts
-    order = Order(
-        at_ms,
-        amounts.stated_micros(event),
-        amounts.unit_count(event.items),
-        amounts.items_micros(event.items),
-        items=refunds.pack_prices(event),
-        currency=amounts.amount_currency(event) or "",
-    )
+    at_ms, order = event.event_ts, order_of(event)
     refunds_only = find(shopper, order_hash, at_ms, retention_ms)
     refunded_more, refund_ms = 0, at_ms
     if refunds_only is not None:
         refund_ms = refunds_only.at_ms
         order, already_counted = merge_orders(order, refunds_only)
         refunded_more = apply_refunds(shopper, order, already_counted)
-    _store_order(shopper, order_hash, order, at_ms - retention_ms)
+    shopper.orders = with_order(shopper.orders, order_hash, order, at_ms - retention_ms)
     return refunded_more, refund_ms
+
+
+def order_of(event: Event) -> Order:
+    """The order that a purchase places."""
+    return Order(
+        event.event_ts,
+        amounts.stated_micros(event),
+        amounts.unit_count(event.items),
+        amounts.items_micros(event.items),
+        items=refunds.pack_prices(event),
+        currency=amounts.amount_currency(event) or "",
+    )
 
 
 def record_refund(
@@ -73,7 +77,7 @@ def record_refund(
     if order is None:
         order, count = refund_order, 0
         already_counted: list[Order] = []
-        _store_order(shopper, order_hash, refund_order, at_ms - retention_ms)
+        shopper.orders = with_order(shopper.orders, order_hash, refund_order, at_ms - retention_ms)
     else:
         count = refunds.refund_count(order)
         previous = replace(order)
@@ -134,15 +138,18 @@ def precedence_key(order: Order) -> tuple[bool, int, int]:
     return (False, order.at_ms, -order.value_micros) if order.has_arrived else (True, 0, 0)
 
 
-def _store_order(shopper: Shopper, order_hash: bytes, order: Order, forget_before_ms: int) -> None:
-    """Remember an order. The more orders there are, the less often are forgotten ones taken out, so that
-    it costs the same on average for each order."""
-    order_count = len(shopper.orders)
+def with_order(
+    orders: dict[bytes, Order], order_hash: bytes, order: Order, forget_before_ms: int
+) -> dict[bytes, Order]:
+    """The orders with one more, which is remembered. The more orders there are, the less often are
+    forgotten ones taken out, so that it costs the same on average for each order."""
+    order_count = len(orders)
     if order_count >= _SWEEP_ABOVE_ORDERS and int.from_bytes(order_hash, "big") % order_count == 0:
         forget_before_ms -= _GRACE_MS
-        shopper.orders = {
+        orders = {
             known_hash: known
-            for known_hash, known in shopper.orders.items()
+            for known_hash, known in orders.items()
             if known.at_ms > forget_before_ms
         }
-    shopper.orders[order_hash] = order
+    orders[order_hash] = order
+    return orders

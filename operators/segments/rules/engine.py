@@ -32,6 +32,8 @@ from state.entries import Transition
 from state.shopper import RECHECK_ALL, RuleState
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from state.events import Event
     from state.shopper import LatestContext, Shopper
     from state.snapshots import ShardRulesState
@@ -59,7 +61,7 @@ class RuleEngine:
         self._stored = stored
         self._rules_changed = stored.digests != rules.digests
 
-    def migrate_rules(self, shoppers: dict[str, Shopper], clock_ms: int) -> bool:
+    def migrate_rules(self, shoppers: MutableMapping[str, Shopper], clock_ms: int) -> bool:
         """Replace the rules that were stored by these, once; whether they differ.
 
         Rules that are new or changed are evaluated for every shopper, from what is stored. A
@@ -122,7 +124,7 @@ class RuleEngine:
         if state is not None and state.next_check_ms > 0:
             self._rows.track(shopper_id, state.next_check_ms)
 
-    def advance_all(self, shoppers: dict[str, Shopper], clock_ms: int) -> list[str]:
+    def advance_all(self, shoppers: MutableMapping[str, Shopper], clock_ms: int) -> list[str]:
         """Advance the clock of all shoppers; returns those whose memberships changed."""
         rows = self._rows
         for shopper_id in rows.due_elsewhere(clock_ms):

@@ -85,7 +85,7 @@ def test_anonymous_shoppers_are_put_out_and_users_forwarded() -> None:
         "interactions": [
             (1, "bob", "item 1", "item_view", VIEWED_MS, VIEWED_MS, "wear/kind 1", "")
         ],
-        "item_updates": [(VIEWED_MS, "item 1", "")],
+        "item_updates": [(VIEWED_MS, "item 1", "", 0)],
         "removal_writes": [
             (
                 "DEL",

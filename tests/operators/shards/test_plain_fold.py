@@ -1,0 +1,191 @@
+"""The compiled fold and the slow path come to the same in all fields and outputs, whatever the mix.
+
+The slow path is the specification: it counts event by event, and handles all events. The fold takes
+those of shoppers who do nothing else in a batch than count.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from operators.shards import plain_fold
+from operators.shards.config import ProcessorConfig
+from state.config import Lifecycle, Profiles, Propensity, Sessions, State
+from state.events import Item
+from state.times import DAY_MS, HOUR_MS
+from tests.streams import (
+    GAP_MS,
+    ITEMS,
+    LATENESS_MS,
+    MINUTE_MS,
+    SHARDS,
+    Flow,
+    event,
+    shuffled_within,
+    streams,
+    view,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from state.events import Event, EventType
+
+NEVER = 1 << 30
+SMALL = ProcessorConfig.from_config(
+    Sessions(shards=SHARDS, remembered_event_ids=5),
+    Profiles(affinity_categories_max=2, affinity_half_life_days=0.05),
+    State(idle_days=2, known_idle_days=3),
+    Lifecycle(dormant_days=1, lost_days=3, new_days=1, reengaged_days=1),
+    propensity=Propensity(sampled_share=0.7, horizon_days=1, churn_days=1),
+)
+"""Small limits, so that a short stream reaches all of them."""
+
+PLAIN: tuple[EventType, ...] = (
+    "page_view",
+    "search",
+    "list_view",
+    "item_view",
+    "cart_add",
+    "cart_remove",
+    "checkout_start",
+    "purchase",
+    "wishlist_add",
+    "reco_view",
+    "reco_click",
+    "custom",
+)
+
+
+@contextmanager
+def folds_from(events_min: int) -> Iterator[None]:
+    with mock.patch.object(plain_fold, "EVENTS_MIN", events_min):
+        yield
+
+
+def run(batches: Sequence[Sequence[Event]], events_min: int, partitions: int = 1) -> dict[str, Any]:
+    """Everything that a flow puts out and remembers."""
+    flow = Flow(rules=SMALL)
+    with folds_from(events_min):
+        for number, batch in enumerate(batches):
+            flow.feed(batch, partition=str(number % partitions), partitions=partitions)
+        for partition in range(partitions):
+            flow.feed([], partition=str(partition), partitions=partitions, last=True)
+    stored = [shard.snapshot() for shard in flow.devices]
+    stored += [shard.snapshot() for shard in flow.users]
+    outcome = flow.outcome()
+    return {
+        "outputs": [msgspec.structs.asdict(output) for output in outcome.visited],
+        "shoppers": {
+            name: msgspec.structs.asdict(shopper)
+            for name, shopper in sorted(outcome.shoppers.items())
+        },
+        "totals": outcome.totals,
+        "links": outcome.links,
+        "stored": [len(blob) for blob in stored],
+    }
+
+
+@st.composite
+def plain_streams(draw: st.DrawFn) -> list[Event]:
+    """Events of a few shoppers at the edges of sessions, lateness, hours and absences; some twice."""
+    at_ms, stream = 0, []
+    edges = [0, 1, LATENESS_MS, GAP_MS, GAP_MS + 1, HOUR_MS, 6 * HOUR_MS, DAY_MS, 3 * DAY_MS]
+    for number in range(draw(st.integers(1, 40))):
+        at_ms += draw(st.one_of(st.integers(0, 3 * MINUTE_MS), st.sampled_from(edges)))
+        kind = draw(st.sampled_from(PLAIN))
+        who = draw(st.sampled_from([("ann", None), ("bob", None), (None, "eve")]))
+        items = draw(st.lists(st.sampled_from((*ITEMS, *ODD_ITEMS)), max_size=3))
+        more: dict[str, Any] = {"items": tuple(items)}
+        if kind == "purchase":
+            more["order_id"] = f"order {draw(st.integers(0, number))}"
+            more["value"] = draw(st.sampled_from([None, 12.5, 1e12]))
+        more["currency"] = draw(st.sampled_from([None, "EUR"]))
+        stream.append(event(kind, number, at_ms, *who, **more))
+        if draw(st.integers(0, 9)) == 0:
+            stream.append(replace(stream[draw(st.integers(0, len(stream) - 1))]))
+    return stream
+
+
+ODD_ITEMS = (
+    Item("weighed", category=("food",), price=3.333333, quantity=0.35),
+    Item("dear", category=("wear", "\ue000"), price=1e12, quantity=1_000_000),
+    Item("plain", category=("wear", "\U00010000")),
+)
+
+
+def cut(stream: Sequence[Event], sizes: Sequence[int]) -> list[list[Event]]:
+    batches, start = [], 0
+    for size in sizes:
+        batches.append(list(stream[start : start + size]))
+        start += size
+    return [*batches, list(stream[start:])]
+
+
+SIZES = st.lists(st.integers(0, 12), max_size=6)
+
+
+@settings(max_examples=150)
+@given(plain_streams(), SIZES, st.integers(0, 99), st.integers(1, 2))
+def test_plain_events_fold_as_one_by_one(
+    stream: list[Event], sizes: list[int], seed: int, partitions: int
+) -> None:
+    batches = cut(shuffled_within(stream, 2 * LATENESS_MS, seed), sizes)
+    assert run(batches, 1, partitions) == run(batches, NEVER, partitions)
+
+
+@settings(max_examples=150)
+@given(streams(settled=False, orders_repeat=True), SIZES, st.integers(0, 99), st.integers(1, 9))
+def test_the_mix_of_both_paths_does_not_matter(
+    stream: list[Event], sizes: list[int], seed: int, events_min: int
+) -> None:
+    batches = cut(shuffled_within(stream, 2 * LATENESS_MS, seed), sizes)
+    assert run(batches, events_min) == run(batches, NEVER)
+
+
+def test_a_shopper_with_many_events_forgets_the_oldest() -> None:
+    views = [view(number, number * MINUTE_MS) for number in range(20)]
+    again = [*views, views[14], views[15], views[19]]
+    folded = run([again], 1)
+    assert folded == run([again], NEVER)
+    assert folded["totals"]["duplicates"] == 1
+
+
+def test_more_decisions_than_a_session_has_place_for_are_kept_when_sessions_join() -> None:
+    apart_ms = GAP_MS + LATENESS_MS - 1
+    first = [view(f"a{number}", number) for number in range(20)]
+    second = [view(f"b{number}", apart_ms + number) for number in range(20)]
+    between = view("between", GAP_MS - 1)
+    batches = [[*first, *second, between, view("c", apart_ms + 50)]]
+    folded = run(batches, 1)
+    assert folded == run(batches, NEVER)
+    assert folded["shoppers"]["ann"]["sessions"] == 1
+    assert folded["shoppers"]["ann"]["views"] == 42
+
+
+def test_pools_grow_as_events_need_it() -> None:
+    wide = tuple(Item(f"item {n}", category=(f"category {n}",)) for n in range(300))
+    stream = [
+        event("item_view", f"{name} {number}", number, f"shopper {name}", items=wide)
+        for name in range(40)
+        for number in range(3)
+    ]
+    assert run([stream], 1) == run([stream], NEVER)
+
+
+@pytest.mark.parametrize("events_min", [1, NEVER])
+def test_shoppers_are_rows_or_structs(events_min: int) -> None:
+    flow = Flow()
+    with folds_from(events_min):
+        flow.feed([view(number, number, f"shopper {number % 7}") for number in range(70)])
+    rows = [shard.shoppers.rows for shard in flow.devices]
+    assert sum(len(table.row_of) for table in rows) == (7 if events_min == 1 else 0)
+    assert sum(map(len, rows)) == 7
