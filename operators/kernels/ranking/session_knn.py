@@ -41,7 +41,8 @@ def _sum_neighbours(
 ) -> int:
     """The visitors of the items of a session, their scores, and the shared item that adds most.
 
-    A shopper counts as often as the session is long at most. Returns how many there are.
+    Each visit of a shopper counts, as often as items of a session count at most. Returns how many
+    shoppers there are.
     """
     count, ring, length = 0, visitor.shape[1], len(context)
     slots[:] = NO_ROW

@@ -81,3 +81,14 @@ def test_a_removed_item_is_no_revisit() -> None:
     again = learned(Revisits(), (ANN, MUG), (ANN, CUP))
     again.remove_items(np.array([MUG], np.int32))
     assert listed(again, MUG, CUP) == [CUP]
+
+
+def test_each_visit_of_a_shopper_counts_as_often_as_items_of_a_session_do_at_most() -> None:
+    """Between two visits to the mug, which are both in its ring, Ann clicked more than is kept of her.
+
+    Both count where two items of a session do, so she is nearer than Bob, who came later.
+    """
+    clicks = ((ANN, MUG), (ANN, JAR), (ANN, LID), (ANN, MUG), (ANN, POT), (BOB, MUG), (BOB, CUP))
+    for context_items, expected in ((1, [CUP, MUG]), (2, [POT, MUG])):
+        knn = SessionKnn(clicks_per_shopper=2, neighbours=1, context_items=context_items)
+        assert listed(learned(knn, *clicks), MUG) == expected
