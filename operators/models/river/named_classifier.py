@@ -77,7 +77,7 @@ class NamedClassifier(TableState):
         """Learn outcomes [n], 0 or 1, of points [n, F] in their order."""
         for block in self._blocks.push(np.column_stack([points, targets])):
             self._learning.learn(block)
-        self._learning.checkpoint_when_due()
+        self._learning.save_when_due()
 
     def predict_array(self, points: Floats) -> Floats:
         """The chance for points [n, F] -> float64[n]; the rate where it says nothing or raises."""

@@ -130,7 +130,7 @@ class NamedClusterer(Clusterer):
     def restore(self, arrays: Arrays) -> None:
         """Restore what `arrays` gave. Raises SnapshotError where the estimator cannot be read."""
         self._learning.restore(strip_prefix("named.", arrays))
-        self._assigning = self._learning.read_copy()
+        self._assigning = self._learning.read_saved()
         self._restore_shared(arrays)
         self._labels, self._ids = arrays["labels"].copy(), arrays["ids"].copy()
         self._means = arrays["means"].copy()
@@ -160,8 +160,8 @@ class NamedClusterer(Clusterer):
         before = None
         if self.started:
             before = self._slots(sample, self._predict(self._assigning, sample))
-        self._learning.checkpoint()
-        self._assigning = self._learning.read_copy()
+        self._learning.save()
+        self._assigning = self._learning.read_saved()
         labels = self._predict(self._assigning, sample)
         found, counts = np.unique(labels[labels != NO_ROW], return_counts=True)
         largest = np.argsort(-counts, kind="stable")[:GROUPS_MAX]

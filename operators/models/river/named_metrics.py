@@ -43,7 +43,7 @@ class NamedMetrics(TableState):
         rows = np.column_stack([outcomes, chances])
         for metric in self._metrics:
             metric.learn(rows)
-            metric.checkpoint_when_due()
+            metric.save_when_due()
 
     def values(self) -> dict[str, float]:
         """The value of each metric, by its expression without `river.metrics.` and empty brackets."""

@@ -1,8 +1,8 @@
-"""A River estimator whose state can be stored: its last checkpoint, and the rows it learned since.
+"""A River estimator whose state can be stored: as it was last saved, and the rows since.
 
-Storing a large estimator takes seconds, and a snapshot comes every second. So a checkpoint is made at
+Storing a large estimator takes seconds, and a snapshot comes every second. So it is saved at
 growing distances, and a snapshot writes the rows since. A restored estimator learns these again. The
-run itself goes on with a copy read from the checkpoint, so a resumed run and an uninterrupted one have
+run itself goes on with a copy read from what was saved, so a resumed run and an uninterrupted one have
 the same estimator. The names of the arrays are stored.
 """
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     LearnBlock = Callable[[Any, list[list[float]]], None]
 
 CHUNK_BYTES = 4096
-"""A checkpoint is stored in rows of so many bytes."""
-FIRST_CHECKPOINT_ROWS = 64
-CHECKPOINT_GROWTH = 1.5
-CHECKPOINT_EVERY_ROWS = 4096
+"""What is saved is stored in rows of so many bytes."""
+FIRST_SAVE_ROWS = 64
+SAVE_GROWTH = 1.5
+SAVE_EVERY_ROWS = 4096
 
 
 class StoredEstimator(TableState):
@@ -60,12 +60,12 @@ class StoredEstimator(TableState):
         self._operation = operation
         self._learn_block = learn_block
         self._block_rows = block_rows
-        self._checkpoint = np.zeros((0, CHUNK_BYTES), np.uint8)
-        self._checkpoint_bytes = 0
+        self._saved = np.zeros((0, CHUNK_BYTES), np.uint8)
+        self._saved_bytes = 0
         self._since = np.zeros((0, n_columns))
         self._since_rows = 0
         self._learned_rows = 0
-        self._due_at = FIRST_CHECKPOINT_ROWS
+        self._due_at = FIRST_SAVE_ROWS
         self._dirty_chunks, self._dirty_since = DirtyRows(), DirtyRows()
 
     def learn(self, rows: Rows) -> None:
@@ -82,48 +82,48 @@ class StoredEstimator(TableState):
         self._learned_rows += len(rows)
         self.failed_blocks += self._learn(rows, self._errors)
 
-    def checkpoint(self) -> None:
+    def save(self) -> None:
         """Store the estimator as it is now. What learns on is read from the stored bytes."""
         stored = dump_estimator(self.estimator)
         self.estimator = load_estimator(stored)
         chunks = -(-len(stored) // CHUNK_BYTES)
-        if chunks > len(self._checkpoint):
-            self._checkpoint = np.zeros((chunks, CHUNK_BYTES), np.uint8)
-        self._checkpoint.reshape(-1)[: len(stored)] = np.frombuffer(stored, np.uint8)
-        self._dirty_chunks.ensure_rows(len(self._checkpoint))
+        if chunks > len(self._saved):
+            self._saved = np.zeros((chunks, CHUNK_BYTES), np.uint8)
+        self._saved.reshape(-1)[: len(stored)] = np.frombuffer(stored, np.uint8)
+        self._dirty_chunks.ensure_rows(len(self._saved))
         self._dirty_chunks.mark(np.arange(chunks))
-        self._checkpoint_bytes = len(stored)
+        self._saved_bytes = len(stored)
         self._since_rows = 0
 
-    def read_copy(self) -> Any:
-        """The estimator as of the last checkpoint, None before the first."""
-        return load_estimator(self.stored) if self._checkpoint_bytes else None
+    def read_saved(self) -> Any:
+        """The estimator as it was last saved, None before the first."""
+        return load_estimator(self.stored) if self._saved_bytes else None
 
-    def checkpoint_when_due(self) -> None:
+    def save_when_due(self) -> None:
         """Store the estimator at growing distances. One that cannot be stored is counted."""
         if self._learned_rows < self._due_at:
             return
         with self._errors.isolate(self._operation):
-            self.checkpoint()
-        spacing = min(int((CHECKPOINT_GROWTH - 1) * self._learned_rows), CHECKPOINT_EVERY_ROWS)
+            self.save()
+        spacing = min(int((SAVE_GROWTH - 1) * self._learned_rows), SAVE_EVERY_ROWS)
         self._due_at = self._learned_rows + spacing
 
     @property
     def stored(self) -> bytes:
-        """The last checkpoint, b"" before the first."""
-        return self._checkpoint.tobytes()[: self._checkpoint_bytes]
+        """The bytes that were last saved, b"" before the first time."""
+        return self._saved.tobytes()[: self._saved_bytes]
 
     def tables(self) -> Sequence[Table]:
-        """The checkpoint in chunks, and the rows since."""
+        """What was saved, in chunks, and the rows since."""
         return [
-            Table({"checkpoint": self._checkpoint}, self._dirty_chunks),
+            Table({"saved": self._saved}, self._dirty_chunks),
             Table({"since": self._since}, self._dirty_since),
         ]
 
     def scalars(self) -> Arrays:
         """What the tables hold, and of which estimator."""
         return {
-            "lengths": np.array([self._checkpoint_bytes, self._since_rows]),
+            "lengths": np.array([self._saved_bytes, self._since_rows]),
             "clock": np.array([self._learned_rows, self._due_at, self.failed_blocks]),
             "estimator": np.array([self.expression]),
             "river": np.array([VERSION]),
@@ -138,14 +138,14 @@ class StoredEstimator(TableState):
             found = str(arrays[name][0]) if name in arrays else "none"
             if found != expected:
                 raise SnapshotError(f"the stored {name} is {found}, expected {expected}")
-        checkpoint_bytes, since_rows = arrays["lengths"].tolist()
+        saved_bytes, since_rows = arrays["lengths"].tolist()
         self._learned_rows, self._due_at, self.failed_blocks = arrays["clock"].tolist()
-        checkpoint = arrays["checkpoint"].astype(np.uint8)
-        if checkpoint_bytes:
-            self.estimator = load_estimator(checkpoint.tobytes()[:checkpoint_bytes])
-        self._checkpoint, self._checkpoint_bytes = checkpoint, checkpoint_bytes
+        saved = arrays["saved"].astype(np.uint8)
+        if saved_bytes:
+            self.estimator = load_estimator(saved.tobytes()[:saved_bytes])
+        self._saved, self._saved_bytes = saved, saved_bytes
         self._since, self._since_rows = arrays["since"].astype(np.float64), since_rows
-        self._dirty_chunks = DirtyRows(len(self._checkpoint))
+        self._dirty_chunks = DirtyRows(len(self._saved))
         self._dirty_since = DirtyRows(len(self._since))
         self._learn(self._since[:since_rows], None)  # what raises was counted before
 

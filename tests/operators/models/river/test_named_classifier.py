@@ -54,7 +54,7 @@ def test_a_restored_classifier_continues_in_the_same_way_however_outcomes_are_cu
         restored = named(make, block_rows)
         restored.restore(parts.arrays())
         parts = restored
-    # Checkpoints lie where calls end, so only the predictions are compared.
+    # It is saved where calls end, so only the predictions are compared.
     assert parts.predict_array(points).tolist() == pytest.approx(
         whole.predict_array(points).tolist(), abs=1e-12
     )
@@ -63,7 +63,7 @@ def test_a_restored_classifier_continues_in_the_same_way_however_outcomes_are_cu
 def test_blocks_are_learned_by_learn_many() -> None:
     points, truth = outcomes(40)
     ours = named(lambda: OnlineLogisticRegression(), 16)
-    ours._learning.checkpoint = lambda: None  # type: ignore[method-assign]
+    ours._learning.save = lambda: None  # type: ignore[method-assign]
     ours.learn_array(points, truth)
     expected = OnlineLogisticRegression(n_features=3)
     for start in (0, 16):
