@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks import adapters, segments
+from benchmarks import adapters, redis_cost, segments
 from benchmarks.single_run import Figures, measure
 from benchmarks.table.rows import Part, Row
 from benchmarks.workload import Workload, cached
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from benchmarks.table.rows import Options
 
-SMALL_BATCH, REDIS_BATCH = 200, 256
+SMALL_BATCH = 200
+REDIS_RUNS = ((8192, 100_000), (256, 30_000))
 FIXED_BATCHES = (16, 64, 200, 512, 1000)
 FIXED_WARM, FIXED_COUNT = 16_384, 200
 SCALE_EVENTS = 500_000
@@ -84,6 +85,16 @@ def fixed(options: Options) -> dict[str, float]:
     slope, intercept = np.polyfit(FIXED_BATCHES, milliseconds, 1)
     print(f"# {intercept:.2f} ms a batch and {1000 * slope:.1f} us an event")
     return {"fixed": float(intercept)}
+
+
+def redis(options: Options) -> dict[str, float]:
+    """What Redis spends on an event beside a `SET`, at large and small batches."""
+    ratios = {}
+    for batch, events in REDIS_RUNS:
+        cost = redis_cost.measure(batch, min(events, options.events))
+        print(f"# Redis us an event: {cost.event_us:.1f}, a SET {cost.set_us:.1f}", flush=True)
+        ratios[f"redis_{batch}"] = cost.event_us / cost.set_us
+    return ratios
 
 
 def memory(options: Options) -> dict[str, float]:
@@ -166,6 +177,14 @@ PARTS = (
             Row("imports_mb", "start of the command: memory after the imports, MB", 95, 60),
         ),
         imports,
+        is_quick=True,
+    ),
+    Part(
+        (
+            Row("redis_8192", "Redis CPU an event at batches of 8,192 over a SET's", 2.1, 1.4),
+            Row("redis_256", "Redis CPU an event at batches of 256 over a SET's", 6.5, 4.3),
+        ),
+        redis,
         is_quick=True,
     ),
     Part((Row("rules", "rate with 50 rules on over none", 0.8, 0.9),), rules),
