@@ -59,14 +59,14 @@ class ShopperWriter:
         written = self._written(shopper_id, shopper, previous_ms)
         if written is None:
             arguments, count = profile_hash.profile_command(profile_key, shopper, category, share)
-            # With the whole row: a key that was evicted or deleted is made anew by it.
-            ttl = self._known_ttl if shopper.known else self._anonymous_ttl
-            expire = _EXPIRE + resp.pack_str(profile_key) + ttl
-            output.expiry_writes.append(resp.pack_command(expire, 3))
         else:
             arguments, count = profile_changes.changed_profile_command(
                 profile_key, shopper, written, category, share
             )
+        # Each time: a key that Redis evicted is made anew by the write, and must not stay for ever.
+        ttl = self._known_ttl if shopper.known else self._anonymous_ttl
+        expire = _EXPIRE + resp.pack_str(profile_key) + ttl
+        output.expiry_writes.append(resp.pack_command(expire, 3))
         features = (
             feature_row(shopper, share, session)
             if place is None
