@@ -18,7 +18,7 @@ from flows.cluster.placement import worker_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-TRAINERS = (steps.CLUSTERS_KEY, steps.ITEMS_KEY)
+TRAINERS = (steps.CLUSTERS_KEY, steps.PROPENSITY_KEY, steps.ITEMS_KEY)
 KEYS = ("all", "0", "7", "63", "a key of more than eight bytes", "ключ", *TRAINERS)
 
 
@@ -65,7 +65,11 @@ def test_the_worker_of_a_key_is_that_of_bytewax() -> None:
     assert found == [{key: worker_of(key, workers) for key in KEYS} for workers in sizes]
 
 
-def test_training_is_on_other_workers_than_personalization_where_there_are_enough() -> None:
-    for workers in (3, 4, 6, 12):
+def test_training_and_personalization_spread_over_the_workers_there_are() -> None:
+    for workers, expected in ((2, 2), (3, 3), (4, 4), (6, 3), (12, 4)):
         used = {worker_of(key, workers) for key in (steps.SINGLE_KEY, *TRAINERS)}
-        assert len(used) == 3, workers
+        assert len(used) == expected, workers
+    for workers in (3, 4, 6, 12):  # it writes to Redis too: nothing else is trained there
+        assert worker_of(steps.SINGLE_KEY, workers) not in {
+            worker_of(key, workers) for key in TRAINERS
+        }
