@@ -68,7 +68,6 @@ def test_a_complete_batch_merges_the_device_and_counts_events_in_the_order_of_re
     (part,) = shard.process_batch([view_on_the_phone(), identification()])
     assert plain(part) == {
         "batch": "0/0",
-        "device_shards": 2,
         "outputs": [
             {"batch": "0/0"},
             {
@@ -116,7 +115,7 @@ def test_a_complete_batch_merges_the_device_and_counts_events_in_the_order_of_re
                 "interactions": [
                     (3, "u1", "item 1", "item_view", VIEWED_MS, START_MS, "wear/kind 1", "")
                 ],
-                "item_updates": [(VIEWED_MS, "item 1", "")],
+                "item_updates": [(VIEWED_MS, "item 1", "", 0)],
                 "merged": [("ann", "u1", IDENTIFIED_MS)],
                 "writes": [
                     (
