@@ -28,6 +28,7 @@ from msgspec.structs import replace
 from benchmarks.workload import Workload, cached
 from flows.process import gc_control
 from flows.process.embedded_redis import EmbeddedRedis
+from flows.process.kernel_cache import prepare_kernels
 from flows.runtime import replay, replay_report
 from flows.sources.files import LogFile
 from operators.readers.registry import READERS
@@ -132,6 +133,7 @@ def records(path: str) -> Iterator[Event | DeadLetter]:
 def run(events: int, kinds: Sequence[str]) -> dict[str, float]:
     """The whole flow, once, in this process."""
     path, settings = str(cached(workload(events))), settings_of(kinds)
+    prepare_kernels(settings, None)
     with EmbeddedRedis() as redis, tempfile.TemporaryDirectory() as folder:
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
         replay.replay_recordings(
@@ -157,6 +159,7 @@ def measure(events: int, kinds: Sequence[str]) -> dict[str, float]:
 def shards(events: int, *, ruled: bool) -> tuple[float, int]:
     """Processor time an event (us) of decoding and both folds alone, and how many transitions."""
     settings = settings_of(KINDS if ruled else KINDS[:-1])
+    prepare_kernels(settings, None)
     segments = load_rules(settings)
     fold = ProcessorConfig.from_config(
         settings.sessions, settings.profiles, settings.state, settings.lifecycle, segments
