@@ -15,6 +15,7 @@ from benchmarks import adapters, redis_cost, segments
 from benchmarks.single_run import Figures, measure
 from benchmarks.table.rows import Part, Row
 from benchmarks.workload import Workload, cached
+from tests.installed import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +144,11 @@ def imports(options: Options) -> dict[str, float]:
     runs = []
     for _ in range(max(3, options.rounds)):
         printed = subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment(),
         ).stdout
         runs.append(json.loads(printed))
     return {
