@@ -137,6 +137,7 @@ def test_a_kernel_that_raises_is_replaced_by_its_source_and_logged_once(
     del failure_counts[broken.name]
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_cache_at_the_same_time(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flows", "warm", "--set", f"runtime.kernel_cache={tmp_path}"]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
