@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.kafka.source import KafkaSource
-from flows.streams.source import StreamsSource
+from flows.sources.streams.source import StreamsSource
 
 if TYPE_CHECKING:
     from flows.cluster.run_context import RunContext

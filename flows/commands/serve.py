@@ -16,7 +16,7 @@ from state.store import AsyncAppender
 if TYPE_CHECKING:
     import argparse
 
-    from serving.collector.event_log import EventLog
+    from serving.collector.event_log import CollectorLog
     from state.config import Settings
 
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _event_log(settings: Settings, redis_url: str) -> EventLog | None:
+def _event_log(settings: Settings, redis_url: str) -> CollectorLog | None:
     """The log that `collector.log` names."""
     collector = settings.collector
     if collector.log == "kafka":

@@ -27,8 +27,12 @@ _log = logging.getLogger("penstock.kernels")
 def prepare_kernels(settings: Settings, recovery_folder: Path | None) -> None:
     """Compile or load all kernels, so that no batch waits for the compiler."""
     began_s = time.monotonic()
-    folder = open_cache(settings, recovery_folder)
-    cached = [is_cached for _, is_cached in compiler.compile_all()]
+    previous_umask = os.umask(0o077)  # nobody else may change code that a process loads
+    try:
+        folder = open_cache(settings, recovery_folder)
+        cached = [is_cached for _, is_cached in compiler.compile_all()]
+    finally:
+        os.umask(previous_umask)
     if not all(cached):
         _log.info(
             "compiled %d of %d kernels in %.1f s%s",

@@ -35,6 +35,8 @@ R = TypeVar("R")
 
 log = logging.getLogger("penstock.kernels")
 
+_FOLDER_MODE = 0o700
+"""Nobody else may put code where this process loads it from."""
 _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 _ANY_ORDER_OF_SUMS = {"reassoc", "contract"}
 _KERNELS: dict[str, Kernel[..., Any]] = {}
@@ -153,7 +155,7 @@ def use_cache(folder: Path | None, *, prebuilt: Sequence[Path] = ()) -> None:
             if source.is_dir():
                 shutil.copytree(source, current, copy_function=_link_or_copy, dirs_exist_ok=True)
                 break
-    current.mkdir(parents=True, exist_ok=True)
+    current.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
     probe = current / f".writable-{threading.get_ident()}"
     probe.touch()
     probe.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ class LogUnavailableError(Exception):
     """The log does not acknowledge records now."""
 
 
-class EventLog(Protocol):
+class CollectorLog(Protocol):
     """A log that acknowledges what it has stored."""
 
     async def append(self, records: Sequence[LogRecord]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from serving.collector.event_log import EventLog, LogRecord, LogUnavailableError
+from serving.collector.event_log import CollectorLog, LogRecord, LogUnavailableError
 from serving.collector.spool import Spool, SpoolFullError
 from serving.http.errors import RequestError
 from state.dead_letters import DeadLetter
@@ -55,7 +55,7 @@ class Sender(msgspec.Struct, frozen=True):
 class Intake:
     """Accepts events into a log; into a spool while the log is away. For one event loop."""
 
-    def __init__(self, log: EventLog, spool: Spool | None) -> None:
+    def __init__(self, log: CollectorLog, spool: Spool | None) -> None:
         self._log = log
         self._spool = spool
         self._is_spooling = False

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from serving.collector.event_log import EventLog
+    from serving.collector.event_log import CollectorLog
     from state.config import Settings
 
 STOP_S = 2
@@ -46,7 +46,7 @@ class StorefrontServer:
         self,
         settings: Settings,
         redis_url: str,
-        event_log: EventLog | None = None,
+        event_log: CollectorLog | None = None,
         *,
         any_port: bool = False,
     ) -> None:

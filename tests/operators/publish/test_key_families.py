@@ -50,6 +50,7 @@ WRITER = {
     "model_key": "operators/models/model_metrics.py",
     "changes_key": "state/keys.py",
     "change_stream_key": "operators/segments/changes.py",
+    "events_key": "serving/collector/redis_log.py",
     "dead_hooks_key": "flows/webhooks/sources.py",
     "worker_key": "flows/observability/heartbeat.py",
     "lease_key": "state/store/lease.py",
@@ -79,10 +80,15 @@ ADDS_FIELDS = {
 }
 """Single fields of a definition: since when it holds, and what sets a cluster apart."""
 READS = {
+    "flows/commands/check.py",
     "flows/commands/export_subject.py",
+    "flows/commands/tune_estimators.py",
     "flows/observability/heartbeat.py",
     "flows/recovery/orphaned_changes.py",
     "flows/runtime/replay_report.py",
+    "flows/sources/streams/connection.py",
+    "flows/sources/streams/consumer.py",
+    "flows/sources/streams/monitor.py",
     "flows/webhooks/sources.py",
     "state/store/fence.py",
     "state/store/store.py",
@@ -92,9 +98,9 @@ COMMANDS_THAT_WRITE = {"HSET", "HSETNX", "SET", "ZADD", "XADD", "SADD", "EVAL"}
 
 @cache
 def users() -> dict[str, set[str]]:
-    """The modules of the product that build keys of each family; `serving` only reads."""
+    """The modules of the product that build keys of each family; of `serving` only the collector writes."""
     found: dict[str, set[str]] = {family: set() for family in FAMILIES}
-    for folder in ("operators", "flows", "state"):
+    for folder in ("operators", "flows", "state", "serving/collector"):
         for path in (ROOT / folder).rglob("*.py"):
             text, name = path.read_text(), path.relative_to(ROOT).as_posix()
             if "_key" in text and name != "state/keys.py":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from flows.process.embedded_redis import EmbeddedRedis
     from flows.sources.recorded import Records
-    from serving.collector.event_log import EventLog
+    from serving.collector.event_log import CollectorLog
 
 
 class Answer(NamedTuple):
@@ -62,7 +62,10 @@ class Door:
 
 @contextmanager
 def open_door(
-    redis_url: str, event_log: EventLog | None = None, spool: Path | None = None, **storefront: Any
+    redis_url: str,
+    event_log: CollectorLog | None = None,
+    spool: Path | None = None,
+    **storefront: Any,
 ) -> Iterator[Door]:
     """A server with this configuration, until the end of the block. It waits for a slow machine."""
     section = Storefront(**{"listen": "127.0.0.1:0", "read_timeout_ms": 5000, **storefront})

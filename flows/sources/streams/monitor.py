@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from flows.sources.live_connection import CHECK_INTERVAL_S
-from flows.streams.offsets import entry_id_of, offset_at, offset_of
+from flows.sources.streams.offsets import entry_id_of, offset_at, offset_of
 from state import keys
 from state.errors import StoreError
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flows.sources.live_connection import IDLE_POLL_MS
-from flows.streams.offsets import entry_id_of, offset_of, time_of
+from flows.sources.streams.offsets import entry_id_of, offset_of, time_of
 from state import keys
 from state.errors import StoreError
 from state.store import ENTRY_FIELD

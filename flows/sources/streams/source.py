@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.sources.live_source import LiveSource
-from flows.streams.connection import TOPIC, StreamsConnection
+from flows.sources.streams.connection import TOPIC, StreamsConnection
 from state.errors import SourceError
 
 if TYPE_CHECKING:

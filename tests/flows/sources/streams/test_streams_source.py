@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.streams.monitor import StreamMonitor
-from flows.streams.offsets import entry_id_of, offset_of
-from flows.streams.source import StreamsSource
+from flows.sources.streams.monitor import StreamMonitor
+from flows.sources.streams.offsets import entry_id_of, offset_of
+from flows.sources.streams.source import StreamsSource
 from state import keys
 from state.config import Settings, Source
 from state.config_deployment import Collector, Recovery

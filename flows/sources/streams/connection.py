@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from kafka import TopicPartition
 
-from flows.streams.consumer import StreamConsumer
-from flows.streams.monitor import StreamMonitor
-from flows.streams.offsets import offset_of
+from flows.sources.streams.consumer import StreamConsumer
+from flows.sources.streams.monitor import StreamMonitor
+from flows.sources.streams.offsets import offset_of
 from state import keys
 
 if TYPE_CHECKING:
