@@ -5,7 +5,7 @@ Change freely, but keep the step ids (`flows/steps.py`): they are stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import bytewax.operators as op
@@ -80,8 +80,8 @@ def build(
 ) -> Dataflow:
     """events -> identify -> sessionize -> {train clusters, propensity, items} -> personalize -> redis,
     with dead letters on the side."""
-    config = _processor_config(settings)
     journals, cold_store = stores.journals, stores.cold_store
+    config = replace(_processor_config(settings), writes_changes_only=journals is not None)
 
     def device_shard(snapshot: bytes | None) -> DeviceShard:
         return DeviceShard(config, snapshot, journals, cold_store)

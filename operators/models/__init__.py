@@ -6,6 +6,7 @@ that a file names; the names of arrays are stored.
 
 from operators.models.deferred_imports import defer_import
 
-# Before any module here imports River, which imports the first of them.
+# Before any module here imports River, which imports the first and the last of them.
 defer_import("scipy.stats")
 defer_import("scipy.optimize")
+defer_import("scipy.integrate")

@@ -31,6 +31,8 @@ class ProcessorConfig:
     `rows_max` is per shard. `sample_of_256` is the share of events at which models decide.
     `decision_ticks` is the time between two decisions about one shopper, in ticks of
     `segments.propensity.decision_times`; 0 for no such decisions. `texts` are shared by all shards.
+    With `writes_changes_only` a shopper is written with only the fields that changed; a run without
+    stored state writes all, since nothing would repair a Redis that lost its data.
     """
 
     gap_ms: int
@@ -55,6 +57,7 @@ class ProcessorConfig:
     privacy_key: bytes
     consent_policy: ConsentPolicy
     texts: TextPool = field(default_factory=TextPool)
+    writes_changes_only: bool = True
 
     @classmethod
     def from_config(

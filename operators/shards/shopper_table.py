@@ -216,9 +216,9 @@ class ShopperTable(MutableMapping[str, Shopper]):
         order_hash, forget_before_ms = id_hash(event.order_id), event.event_ts - retention_ms
         row = self.row_of[name]
         rare = self.rare.get(row, NOTHING)
-        changed = orders.with_order(
-            {**rare.orders}, order_hash, orders.order_of(event), forget_before_ms
-        )
+        # Changed in place: a copy for each order would take time that grows with its square.
+        own = {} if rare.orders is NOTHING.orders else rare.orders
+        changed = orders.with_order(own, order_hash, orders.order_of(event), forget_before_ms)
         self.rare[row] = rare._replace(orders=changed)
 
     def grow_pool(self, pool: int) -> None:

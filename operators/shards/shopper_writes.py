@@ -92,7 +92,8 @@ class ShopperWriter:
     def _written(self, shopper_id: str, shopper: Shopper, previous_ms: int) -> Written | None:
         """What Redis holds of a shopper; None where that is not known, and once a day."""
         if (
-            previous_ms <= self._shoppers.written_since_ms
+            not self._shoppers.config.writes_changes_only
+            or previous_ms <= self._shoppers.written_since_ms
             or shopper.last_ms // DAY_MS != previous_ms // DAY_MS
             or profile_changes.has_rare_fields(shopper)
             or shopper_id in self._shoppers.unwritten

@@ -23,7 +23,7 @@ def exclude(lists: ScoredLists, excluded: Rows) -> ScoredLists:
     """The lists without the items of excluded int32[n, h], in the same order, padded at the end.
 
     >>> two = ScoredLists(*(np.array([[4, 7]], np.int32) for _ in range(3)))
-    >>> exclude(two, np.array([[4, NO_ROW]], np.int32)).item.tolist()
+    >>> exclude(two, np.array([[4, -1]], np.int32)).item.tolist()
     [[7, -1]]
     """
     return drop(lists, contains(excluded, lists.item))

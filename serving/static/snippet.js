@@ -1,5 +1,5 @@
 // Penstock's page snippet: sends what a visitor does, and draws lists. docs/serve.md describes it.
-// <script async src="https://door.example/v1/snippet.js" data-key="pk-..." data-consent="required"></script>
+// <script src=".../v1/snippet.js" data-key="pk-..." data-consent="required"></script>
 (() => {
   const script = document.currentScript, base = new URL(script.src).origin;
   const key = script.dataset.key || "", query = key ? "?key=" + encodeURIComponent(key) : "";

@@ -8,6 +8,7 @@ import numpy as np
 
 from operators.segments.propensity import built_in_segments
 from operators.segments.propensity.profile_fields import FIELDS, NO_STEP
+from operators.tables.table import TableState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from state.training import PropensityTrained
 
 
-class PropensityReplica:
+class PropensityReplica(TableState):
     """The status that was published last is stored, and whether predictions for sessions that are
     turned off were removed from profiles."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -57,8 +58,10 @@ class Cluster:
     """The shards of a flow on some workers, and the messages between them that have not come yet."""
 
     def __init__(self, workers: int, seed: int) -> None:
-        self.devices = [DeviceShard(RULES) for _ in range(SHARDS)]
-        self.users = [UserShard(RULES) for _ in range(SHARDS)]
+        # Written whole each time, as by a run that stores no state.
+        config = replace(RULES, writes_changes_only=False)
+        self.devices = [DeviceShard(config) for _ in range(SHARDS)]
+        self.users = [UserShard(config) for _ in range(SHARDS)]
         self.workers, self.rng = workers, random.Random(seed)
         self.groups: dict[tuple[str, int], deque[DeviceShardInput]] = {}
         self.visited: dict[int, list[ShardOutput]] = {}

@@ -98,7 +98,7 @@ COMMANDS_THAT_WRITE = {"HSET", "HSETNX", "SET", "ZADD", "XADD", "SADD", "EVAL"}
 
 @cache
 def users() -> dict[str, set[str]]:
-    """The modules of the product that build keys of each family; of `serving` only the collector writes."""
+    """The modules of the product that build keys of each family. Of `serving` the collector writes."""
     found: dict[str, set[str]] = {family: set() for family in FAMILIES}
     for folder in ("operators", "flows", "state", "serving/collector"):
         for path in (ROOT / folder).rglob("*.py"):
