@@ -27,7 +27,7 @@ from operators.shards.partition_merge import merge_shards, regroup_totals, store
 from operators.shards.shard_journal import ShardJournal
 from state import journal_files
 from state.journal import Journals
-from state.snapshots import CODEC_BY_STEP, DevicesState, LearnState
+from state.snapshots import CODEC_BY_STEP, DevicesState, LearnState, SourceState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +94,11 @@ def migrate(folder: Path, checkpoint: Checkpoint, settings: Settings) -> bool:
         (step, str(shard)): None for step in JOURNAL_KINDS for shard in range(shards, found)
     }
     if missing:
-        changes |= _heirs(folder / "rows", states[steps.PERSONALIZE, steps.SINGLE_KEY], missing)
+        learned = states[steps.PERSONALIZE, steps.SINGLE_KEY]
+        # A release that did not store the numbers of batches: the checkpoint was verified, so they are
+        # those of the sources.
+        learned.batches = learned.batches or _batches_read(states)
+        changes |= _heirs(folder / "rows", learned, missing)
     _write(folder / "store", checkpoint.epoch - 1, changes)
     (folder / BEGUN_FILE).unlink()
     _log.info("the recovery folder of an older release was migrated, after a backup")
@@ -111,6 +115,15 @@ def _by_step(checkpoint: Checkpoint) -> tuple[States, list[tuple[str, str]]]:
         if step in FORMER_IDS:
             former.append((step, key))
     return states, former
+
+
+def _batches_read(states: States) -> dict[str, int]:
+    """How many batches each partition of the source had given."""
+    return {
+        partition: state.batches
+        for (_, partition), state in states.items()
+        if isinstance(state, SourceState) and state.batches
+    }
 
 
 def _heirs(rows: Path, learned: LearnState, missing: list[tuple[str, str]]) -> Snapshots:
