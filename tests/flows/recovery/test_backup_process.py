@@ -86,7 +86,8 @@ def test_a_backup_made_while_the_flow_writes_is_consistent(redis_url: str, folde
     cut = checkpoint_reader.read_checkpoint(store, shards=SHARDS)
     assert 0 < cut.states["personalize.events", "shop"].batches < len(SHOP) // 30
     for handle in cut.journal_positions:
-        assert list(journal_files.read(store.parent / "rows", handle))
+        # An early backup may have a shard without a shopper yet: 8 bytes head its file.
+        assert list(journal_files.read(store.parent / "rows", handle)) or handle.length == 8
     left = journal_files.list_journals(folder / "recovery" / "rows")
     assert max(generation for _, _, generation in left) > len(left) / (2 * SHARDS)
     (folder / "whole").mkdir()
