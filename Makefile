@@ -17,7 +17,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name says; do \
 	  printf '  make %-9s %s\n' "$$name" "$$says"; done
 
-demo: $(VENV)/.runtime ## the main job on a synthetic shop, until Ctrl-C (ONCE=1: to the end of a short run)
+demo: $(VENV)/.runtime ## a synthetic shop to click in, until Ctrl-C (ONCE=1: a short run that checks itself)
 	@$(BIN)/penstock demo $(if $(ONCE),--once)
 
 test: $(VENV)/.dev ## the quick tests

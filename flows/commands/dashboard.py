@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def create_server(settings: Settings, redis_url: str, *, any_port: bool = False) -> Server:
+def create_server(settings: Settings, redis_url: str) -> Server:
     """Create the server of the dashboard. Raises UserError, also if its packages are not installed."""
     extras.require("dashboard", "the page")
     from serving.dashboard.server import Server
 
-    return Server(settings, redis_url, any_port=any_port)
+    return Server(settings, redis_url)

@@ -44,14 +44,14 @@ def run(args: argparse.Namespace) -> int:
     from serving.storefront.server import StorefrontServer
 
     with stop_on_signal() as stop:
-        server = StorefrontServer(settings, url, _event_log(settings, url))
+        server = StorefrontServer(settings, url, event_log(settings, url))
         print(f"Lists are at {server.url}/v1/lists/home. Ctrl-C ends it.", flush=True)
         server.serve(stop)
     return 0
 
 
-def _event_log(settings: Settings, redis_url: str) -> CollectorLog | None:
-    """The log that `collector.log` names."""
+def event_log(settings: Settings, redis_url: str) -> CollectorLog | None:
+    """The log that `collector.log` names; None for none."""
     collector = settings.collector
     if collector.log == "kafka":
         from flows.kafka.event_log import KafkaEventLog

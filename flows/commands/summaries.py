@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 SUMMARIES: Final = {
-    "demo": "run the flow on a synthetic shop, with a private Redis",
+    "demo": "run a synthetic shop to click in, with a private Redis",
     "run": "read events from Kafka or Redis Streams and write results to Redis",
     "replay": "run a recorded file through the flow",
     "evaluate": "score the lists on a recorded file",

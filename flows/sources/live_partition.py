@@ -76,7 +76,7 @@ class LivePartition(StatefulSourcePartition[SourceBatch, bytes]):
         self._partitions = len(connection.partitions)
         self._name = partition_name(partition)
         self._read_record = record_reader(connection.record_format)
-        self._decode_batch = batch_decoder(self._settings.kafka.format)
+        self._decode_batch = batch_decoder(connection.record_format)
         self._idle_ms = connection.idle_ms
         self._offset = state.offset
         self._topic_id = state.topic_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +27,13 @@ STEP_MS_MEAN = 12_000
 SESSIONS_PER_DRAW = 512
 
 
+class Past(NamedTuple):
+    """A time before the usual rate, with fewer sessions: a shop with some weeks behind it."""
+
+    until_ms: int
+    events_per_s: float
+
+
 def generate_events(
     *,
     seed: int = 7,
@@ -36,13 +43,14 @@ def generate_events(
     start_ms: int = 1_767_225_600_000,
     events_per_s: float = 50.0,
     disorder_ms: int = 5000,
+    past: Past | None = None,
 ) -> Iterator[Event]:
     """Events in the order in which they arrive, without end unless `events` limits them.
 
     First comes an event that describes each item. Then sessions start at random moments, so many that
-    `events_per_s` is the mean rate in event time. An event arrives (`received_ts`) up to `disorder_ms`
-    after it happened, so that events are out of order. The activity of shoppers and the popularity of
-    items follow Zipf's law with a flattened head.
+    `events_per_s` is the mean rate in event time, in the `past` that of the past. An event arrives
+    (`received_ts`) up to `disorder_ms` after it happened, so that events are out of order. The activity
+    of shoppers and the popularity of items follow Zipf's law with a flattened head.
     """
     goods = build_catalogue(items, seed)
     descriptions = (
@@ -51,7 +59,9 @@ def generate_events(
     )
     yield from islice(descriptions, events)
     if events is None or events > items:
-        traffic = _TrafficGenerator(seed, shoppers, goods, start_ms, events_per_s, disorder_ms)
+        traffic = _TrafficGenerator(
+            seed, shoppers, goods, start_ms, events_per_s, disorder_ms, past or Past(0, 1.0)
+        )
         yield from islice(traffic.arrivals(), None if events is None else events - items)
 
 
@@ -92,6 +102,7 @@ class _TrafficGenerator:
         start_ms: int,
         events_per_s: float,
         disorder_ms: int,
+        past: Past,
     ) -> None:
         self.seed = seed
         self.rng = np.random.default_rng([seed, 1])
@@ -110,16 +121,17 @@ class _TrafficGenerator:
         self.favourites = self.rng.integers(0, kinds, (shoppers, 2))
         self.popular = _cumulate(_zipf(len(goods)))
         self.popular_of_kind = _cumulate(_zipf(max(1, len(goods) // kinds)))
-        self.session_interval_ms_mean = 1000 * self._events_per_session() / events_per_s
+        self.past_until_ms = past.until_ms
+        session_events = self._events_per_session()
+        self.session_interval_ms_mean = 1000 * session_events / events_per_s
+        self.past_interval_ms_mean = 1000 * session_events / past.events_per_s
 
     def arrivals(self) -> Iterator[Event]:
         """Events by `received_ts`, without end."""
         pending: list[Event] = []
         begin_ms = float(self.start_ms)
         for first in count(0, SESSIONS_PER_DRAW):
-            gaps_ms = self.rng.exponential(self.session_interval_ms_mean, SESSIONS_PER_DRAW)
-            starts = begin_ms + gaps_ms.cumsum()
-            begin_ms = float(starts[-1])
+            starts, begin_ms = self._session_starts(begin_ms)
             pending.extend(self._sessions(first, starts.astype(np.int64)))
             pending.sort(key=lambda event: event.received_ts)
             # No later session has an event that arrives before the session starts.
@@ -127,6 +139,15 @@ class _TrafficGenerator:
             if ready >= 0:
                 yield from pending[:ready]
                 del pending[:ready]
+
+    def _session_starts(self, begin_ms: float) -> tuple[NDArray[np.float64], float]:
+        """The starts of the next sessions, and the time until which no other session starts."""
+        is_past = begin_ms < self.past_until_ms
+        mean_ms = self.past_interval_ms_mean if is_past else self.session_interval_ms_mean
+        starts = begin_ms + self.rng.exponential(mean_ms, SESSIONS_PER_DRAW).cumsum()
+        if is_past and starts[-1] >= self.past_until_ms:
+            return starts[starts < self.past_until_ms], float(self.past_until_ms)
+        return starts, float(starts[-1])
 
     def _events_per_session(self) -> float:
         """The approximate mean over shoppers: the views, an entry event, and cart events."""
@@ -138,6 +159,8 @@ class _TrafficGenerator:
 
     def _sessions(self, first: int, starts: Numbers) -> Iterator[Event]:
         rng = self.rng
+        if not len(starts):
+            return
         shopper = np.searchsorted(self.active, rng.random(len(starts)))
         views = np.minimum(rng.geometric(1 / self.views[shopper]), VIEWS_MAX)
         steps = int(views.max())

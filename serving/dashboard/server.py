@@ -28,7 +28,7 @@ STREAM_BACKLOG = 128
 class Server:
     """The dashboard at one address. Listens as soon as it is created. Raises ConfigurationError."""
 
-    def __init__(self, settings: Settings, redis_url: str, *, any_port: bool = False) -> None:
+    def __init__(self, settings: Settings, redis_url: str) -> None:
         serving = settings.serving
         host, port = parse_listen(serving.listen)
         self._access = Access(host, serving.proxy_header)
@@ -36,7 +36,7 @@ class Server:
         self._consent_default = settings.privacy.unknown.ads
         self._reader = AsyncReader(redis_url, timeout_ms=settings.redis.timeout_ms)
         self._explainer = Explainer(redis_url, settings.redis.timeout_ms)
-        self._socket = listen_at(host, port, f"serving.listen {serving.listen}", any_port=any_port)
+        self._socket = listen_at(host, port, f"serving.listen {serving.listen}")
         url_host = f"[{host}]" if ":" in host else host
         self.url = f"http://{url_host}:{self._socket.getsockname()[1]}"
 
@@ -100,21 +100,16 @@ def parse_listen(listen: str, key: str = "serving.listen") -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def listen_at(host: str, port: int, named: str, *, any_port: bool) -> socket.socket:
-    """Listen; with `any_port` at another port if it is taken. Raises ConfigurationError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for wanted in (port, 0) if any_port else (port,):
-        listening = socket.socket(family)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, wanted))
-        except OSError as error:
-            listening.close()
-            failure = ConfigurationError(
-                f"{named}: {error.strerror}: name another with --listen HOST:PORT"
-            )
-            failure.__cause__ = error
-        else:
-            listening.listen(STREAM_BACKLOG)
-            return listening
-    raise failure
+def listen_at(host: str, port: int, named: str) -> socket.socket:
+    """Listen. Raises ConfigurationError where the address is taken, or none of this machine."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError(
+            f"{named}: {error.strerror}: name another with --listen HOST:PORT"
+        ) from error
+    listening.listen(STREAM_BACKLOG)
+    return listening

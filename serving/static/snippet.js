@@ -95,7 +95,7 @@
 
   // Asks after the first paint. What is late, empty or fails leaves the shop's own list as it is.
   async function list(slot, box, options = {}) {
-    const { render = draw, ...asked } = options;
+    const { render = draw, fresh = false, ...asked } = options;
     const height = box.getBoundingClientRect().height;
     if (height) box.style.minHeight = height + "px"; // the page must not move when the list comes
     await new Promise((paint) => requestAnimationFrame(() => setTimeout(paint)));
@@ -105,7 +105,7 @@
     const abort = new AbortController(), late = setTimeout(() => abort.abort(), LIST_MS);
     try {
       const answer = await fetch(`${base}/v1/lists/${encodeURIComponent(slot)}?${parameters}`,
-        { credentials: "include", signal: abort.signal });
+        { credentials: "include", signal: abort.signal, cache: fresh ? "no-cache" : "default" });
       const found = answer.ok && await answer.json();
       if (!found || !found.items.length) return null;
       const drawn = render(found, box) || [];

@@ -33,7 +33,7 @@ from serving.storefront.requests import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from serving.storefront.reads import TimedReads
 
     Handler = Callable[[Request], Awaitable[Response]]
-
+    PageRoute = tuple[str, str, Handler]
 
 PERSONAL = "private, max-age=5"
 SHARED = "public, max-age=60, stale-while-revalidate=300, stale-if-error=86400"
@@ -205,12 +205,16 @@ COLLECTED = (
 
 
 def create_app(
-    storefront: StorefrontApp, collector: CollectorRoutes | None, origins: tuple[str, ...]
+    storefront: StorefrontApp,
+    collector: CollectorRoutes | None,
+    origins: tuple[str, ...],
+    pages: Sequence[PageRoute] = (),
 ) -> Starlette:
-    """The application with all routes; those of the collector where there is one."""
-    handlers: list[tuple[str, str, Handler]] = [
+    """The application with all routes, those of the collector where there is one, and a shop's pages."""
+    handlers: list[PageRoute] = [
         (method, path, getattr(storefront, name)) for method, path, name in ROUTES
     ]
+    handlers += pages
     if collector is not None:
         handlers += [(method, path, getattr(collector, name)) for method, path, name in COLLECTED]
     routes = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -29,9 +30,10 @@ from state.store import AsyncReader
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from serving.collector.event_log import CollectorLog
+    from serving.storefront.app import PageRoute
     from state.config import Settings
 
 STOP_S = 2
@@ -40,7 +42,10 @@ CONNECTIONS_PER_REQUEST = 4
 
 
 class StorefrontServer:
-    """The server at one address. Listens as soon as it is created. Raises ConfigurationError."""
+    """The server at one address. Listens as soon as it is created. Raises ConfigurationError.
+
+    The keys are in the `environment`. `pages` are a shop's own, served beside the routes.
+    """
 
     def __init__(
         self,
@@ -48,12 +53,17 @@ class StorefrontServer:
         redis_url: str,
         event_log: CollectorLog | None = None,
         *,
-        any_port: bool = False,
+        environment: Mapping[str, str] = os.environ,
+        pages: Callable[[StorefrontAccess], Sequence[PageRoute]] = lambda access: (),
     ) -> None:
         storefront = settings.storefront
         host, port = parse_listen(storefront.listen, "storefront.listen")
         access = StorefrontAccess(
-            host, storefront.origins, visitor_days=storefront.visitor_days, clock_s=time.time
+            host,
+            storefront.origins,
+            visitor_days=storefront.visitor_days,
+            clock_s=time.time,
+            environment=environment,
         )
         self._reader = AsyncReader(redis_url, timeout_ms=settings.redis.timeout_ms)
         reads = TimedReads(self._reader, storefront.read_timeout_ms / 1000, time.monotonic)
@@ -84,7 +94,7 @@ class StorefrontServer:
                 self._intake, access, application.admit, _clock_ms, settings.source.limits
             )
         self._config = uvicorn.Config(
-            create_app(application, collector, access.origins),
+            create_app(application, collector, access.origins, pages(access)),
             log_level="critical",
             access_log=False,
             server_header=False,
@@ -92,9 +102,7 @@ class StorefrontServer:
             h11_max_incomplete_event_size=16_384,
             http=limited_protocol(CONNECTIONS_PER_REQUEST * storefront.in_flight_max),
         )
-        self._socket = listen_at(
-            host, port, f"storefront.listen {storefront.listen}", any_port=any_port
-        )
+        self._socket = listen_at(host, port, f"storefront.listen {storefront.listen}")
         self._metrics_listen = storefront.metrics_listen
         url_host = f"[{host}]" if ":" in host else host
         self.url = f"http://{url_host}:{self._socket.getsockname()[1]}"

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
-import sys
-import threading
 from io import StringIO
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
-from flows.commands import demo_run
 from flows.commands.cli import main
 from flows.commands.demo_view import figures_line, render, segments_to_show
 from flows.runtime.replay import replay_recordings
-from flows.sources.paced import PacedPartition
 from operators.synthetic.catalogue import build_catalogue
 from operators.synthetic.traffic import generate_events
 from serving.demo_monitor import IDLE_S_MAX, DemoMonitor
@@ -31,103 +24,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from state.events import Event
-    from state.messages import SourceBatch
 
 
-def size(batches: list[SourceBatch]) -> int:
-    return sum(len(group.events) for batch in batches for group in batch.shard_inputs)
-
-
-def test_a_short_run_ends_by_itself_with_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--once", "--events", "3000"]) == 0
-    said = capsys.readouterr()
-    out = said.out.splitlines()
-    assert said.err == ""
-    assert out[0] == "3,000 events of a synthetic shop, through the flow, into a Redis of its own"
-    summary = [line for line in out[1:] if not line.endswith(" of 3,000 events")]
-    assert summary[0].startswith("events    3,000 in ")
-    assert summary[1:4] == [
-        "accepted  3,000, of them 0 late",
-        "rejected  0",
-        "repeated  0 duplicates, each counted once",
-    ]
-
-
-def test_ctrl_c_ends_the_live_demo_with_a_summary(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+def test_a_short_run_checks_that_a_click_reaches_a_list_and_ends(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def visits(**wanted: float) -> Iterator[Event]:
-        events = generate_events(shoppers=100, items=50)
-        yield from islice(events, 1100)
-        signal.raise_signal(signal.SIGINT)
-        yield from events
-
-    monkeypatch.setattr(demo_run, "HISTORY_EVENTS", 1000)
-    monkeypatch.setattr(demo_run, "generate_events", visits)
-    before = signal.getsignal(signal.SIGINT)
-    assert main(["demo"]) == 0
+    assert main(["demo", "--once", "--events", "2000"]) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    assert re.search(r"^events    1,1\d\d in ", said.out, re.MULTILINE)
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_a_short_run_prints_at_once_and_shows_progress() -> None:
-    """Before it imports what takes seconds, and then while it works, also where nobody sees a bar."""
-    asks = (
-        "import sys; from flows.commands.cli import parser; parser(['demo']); print(*sys.modules)"
-    )
-    loaded = subprocess.check_output([sys.executable, "-c", asks], text=True).split()
-    assert not {"river", "scipy", "bytewax"} & set(loaded)
-    command = [sys.executable, "-m", "flows", "demo", "--once", "--events", "60000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        first = process.stdout.readline()
-        assert first.startswith("60,000 events of a synthetic shop")
-        assert re.fullmatch(r"[\d,]+ of 60,000 events\n", process.stdout.readline())
-        process.send_signal(signal.SIGINT)
-        process.stdout.read()
+    assert "3 clicks through the collector; a list of the visitor's own" in said.out
+    summary = re.search(r"^events    ([\d,]+) in .*\naccepted  ([\d,]+), ", said.out, re.MULTILINE)
+    assert summary
+    assert summary[1] == summary[2]
 
 
 def test_names_in_the_shop_are_unique() -> None:
     for items in (500, 2000):
         assert len({item.name for item in build_catalogue(items)}) == items
-
-
-def test_history_is_read_at_once_and_later_events_at_a_pace() -> None:
-    now_s = 0.0
-    partition = PacedPartition(
-        generate_events(events=1000, items=10),
-        Settings(source=Source(batch_events=250)),
-        threading.Event(),
-        history=600,
-        events_per_s=100.0,
-        clock=lambda: now_s,
-    )
-    batch_sizes = [size(partition.next_batch()) for _ in range(3)]
-    first = size(partition.next_batch())
-    now_s = 2.0
-    second = size(partition.next_batch())
-    now_s = 60.0
-    rest = [size(partition.next_batch()) for _ in range(2)]
-    assert (batch_sizes, first, second, rest) == ([250, 250, 100], 1, 199, [200, 0])
-
-
-def test_a_stop_ends_the_source_after_an_empty_batch() -> None:
-    stop = threading.Event()
-    partition = PacedPartition(
-        generate_events(items=10),
-        Settings(),
-        stop,
-        history=100,
-        events_per_s=1.0,
-        clock=lambda: 0.0,
-    )
-    assert size(partition.next_batch()) == 100
-    stop.set()
-    assert size(partition.next_batch()) == 0
-    with pytest.raises(StopIteration):
-        partition.next_batch()
 
 
 def replayed(redis_url: str, events: int, letters: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,12 +17,14 @@ from state.config import Settings, Source
 from state.config_deployment import Collector, Storefront
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from flows.process.embedded_redis import EmbeddedRedis
     from flows.sources.recorded import Records
     from serving.collector.event_log import CollectorLog
+    from serving.http.access import StorefrontAccess
+    from serving.storefront.app import PageRoute
 
 
 class Answer(NamedTuple):
@@ -65,13 +68,15 @@ def open_door(
     redis_url: str,
     event_log: CollectorLog | None = None,
     spool: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    pages: Callable[[StorefrontAccess], Sequence[PageRoute]] = lambda access: (),
     **storefront: Any,
 ) -> Iterator[Door]:
     """A server with this configuration, until the end of the block. It waits for a slow machine."""
     section = Storefront(**{"listen": "127.0.0.1:0", "read_timeout_ms": 5000, **storefront})
     collector = Collector(spool_folder=str(spool), spool_mb=1) if spool else Collector(spool_mb=0)
     settings = Settings(storefront=section, collector=collector)
-    server = StorefrontServer(settings, redis_url, event_log)
+    server = StorefrontServer(settings, redis_url, event_log, environment=environment, pages=pages)
     stop = threading.Event()
     thread = threading.Thread(target=server.serve, args=(stop,))
     thread.start()
