@@ -13,7 +13,7 @@ from bytewax.dataflow import Dataflow
 
 from flows import steps
 from flows.process.privacy_key import read_privacy_key
-from flows.stateful import stateful_step
+from flows.stateful import single_order, stateful_step
 from operators.personalize.step import PersonalizeStep
 from operators.personalize.training.clusters import ClusterTrainer, features_of
 from operators.personalize.training.item_events import item_events_of
@@ -21,6 +21,7 @@ from operators.personalize.training.items import ItemTraining
 from operators.personalize.training.propensity import PropensityTrainer, propensity_events_of
 from operators.segments.changes import changes_in
 from operators.segments.rules.compiler import load_rules
+from operators.shards.batch_order import turn_of
 from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard
 from operators.shards.live_batches import coalesce_live
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from state.journal import Journals
     from state.messages import (
         BatchOutput,
+        BatchTurn,
         DeviceShardInput,
         ShardOutput,
         ShardPart,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
         UserShardInput,
     )
     from state.training import ClusterFeatures, ItemEvents, PropensityEvents
+
+    DeviceInput = DeviceShardInput | BatchTurn
 
 M = TypeVar("M")
 
@@ -79,7 +83,7 @@ def build(
     events: Source[SourceBatch], sinks: Sinks, settings: Settings, stores: StateStores
 ) -> Dataflow:
     """events -> identify -> sessionize -> {train clusters, propensity, items} -> personalize -> redis,
-    with dead letters on the side."""
+    with dead letters on the side. Device shards take batches in the one order of the step `order`."""
     journals, cold_store = stores.journals, stores.cold_store
     config = replace(_processor_config(settings), writes_changes_only=journals is not None)
 
@@ -103,6 +107,9 @@ def build(
             settings, snapshot, journals, orphaned_changes=stores.orphaned_changes
         )
 
+    def turns(turn: tuple[str, BatchTurn]) -> list[tuple[str, BatchTurn]]:
+        return [(str(shard), turn[1]) for shard in range(settings.sessions.shards)]
+
     def by_shopper_shard(
         outputs: list[tuple[str, ShardOutput]],
     ) -> list[tuple[str, UserShardInput]]:
@@ -112,7 +119,10 @@ def build(
     flow = Dataflow(steps.FLOW_ID)
     batches = op.input(steps.EVENTS, flow, events)
     device_inputs = op.flat_map_batch(steps.BY_DEVICE, batches, _by_device_shard)
-    devices = stateful_step(steps.IDENTIFY, device_inputs, device_shard, journals)
+    arrived = op.filter_map(steps.ARRIVED, device_inputs, _turn_of)
+    ordered = op.flat_map(steps.TURNS, single_order(steps.ORDER, arrived), turns)
+    in_order: KeyedStream[DeviceInput] = op.merge(steps.IN_ORDER, device_inputs, ordered)
+    devices = stateful_step(steps.IDENTIFY, in_order, device_shard, journals)
     shopper_inputs = op.flat_map_batch(steps.BY_SHOPPER, devices, by_shopper_shard)
     shoppers = stateful_step(steps.SESSIONIZE, shopper_inputs, user_shard, journals)
     features = op.map(steps.FEATURES_OF, shoppers, _features_of)
@@ -153,6 +163,11 @@ def _processor_config(settings: Settings) -> ProcessorConfig:
 
 def _by_device_shard(batches: list[SourceBatch]) -> list[tuple[str, DeviceShardInput]]:
     return [(str(message.shard), message) for message in coalesce_live(batches)]
+
+
+def _turn_of(message: tuple[str, DeviceShardInput]) -> tuple[str, BatchTurn] | None:
+    turn = turn_of(message[1])
+    return None if turn is None else (steps.ORDER_KEY, turn)
 
 
 def _features_of(part: tuple[str, ShardPart]) -> tuple[str, ClusterFeatures]:

@@ -82,3 +82,18 @@ def stateful_step(
     return op.stateful_batch(
         step_id, up, lambda blob: _OperatorLogic(step_id, build_operator(blob), journals)
     )
+
+
+class _PassLogic(StatefulBatchLogic[M, M, None]):
+    """Passes on what comes. It keeps nothing, so nothing of it is stored."""
+
+    def on_batch(self, values: list[M]) -> tuple[Iterable[M], bool]:
+        return values, self.DISCARD
+
+    def snapshot(self) -> None:
+        return None
+
+
+def single_order(step_id: str, up: KeyedStream[M]) -> KeyedStream[M]:
+    """Send a stream with one key through one worker: all that come after see it in one order."""
+    return op.stateful_batch(step_id, up, lambda _: _PassLogic())

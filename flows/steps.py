@@ -9,6 +9,10 @@ FLOW_ID = "personalize"
 
 EVENTS = "events"
 BY_DEVICE = "by_device"
+ARRIVED = "arrived"
+ORDER = "order"
+TURNS = "turns"
+IN_ORDER = "in_order"
 IDENTIFY = "identify"
 BY_SHOPPER = "by_shopper"
 SESSIONIZE = "sessionize"
@@ -35,6 +39,10 @@ TICKS = "pulse"  # stored when liveness was called so
 
 SINGLE_KEY = "all"
 """The key of personalization and of the sinks: it decides which worker runs them."""
+
+ORDER_KEY = "order.1"
+"""The one key of the step that puts batches in order. It falls on another worker than `SINGLE_KEY`, one
+that reads, so that a turn has a short way."""
 
 CLUSTERS_KEY, PROPENSITY_KEY, ITEMS_KEY = "clusters.44", "propensity.5", "items.1"
 """The one key of each step that trains. The number at its end was chosen so that the key falls on

@@ -122,6 +122,13 @@ class DeviceShardInput(Message):
     erased_users: list[str] = []
 
 
+class BatchTurn(Message):
+    """Says that it is the turn of a batch: the one order in which all device shards process batches."""
+
+    partition: str
+    number: int
+
+
 class SourceBatch(msgspec.Struct):
     """What a source read at once: a message for every device shard, and what it rejected."""
 
@@ -209,7 +216,7 @@ class ShardOutput(Message):
     `session_outcomes` what came of them, each after the time at which the session ended, 8 bytes;
     those of `withdrawn_decisions` teach nothing. `double_counted_orders` had been counted for two
     shoppers who are one. `dead_letters` are of events that raised, `error_counts` how often what
-    did. `sequence` is the number of the batch among all, from the shard that orders them.
+    did. `sequence` is the number of the batch among all of this run, the same in every device shard.
     `removal_writes` come before the `writes` of any shard in this batch, `expiry_writes` after the
     profiles.
     """
@@ -233,7 +240,7 @@ class ShardOutput(Message):
     totals: dict[str, ShardTotals] = {}
     source_totals: dict[str, SourceTotals] = {}
     received_ms: bytes = b""
-    sequence: int | None = None
+    sequence: int = 0
     transitions: list[Transition] = []
     decisions: list[bytes] = []
     session_outcomes: list[bytes] = []
@@ -252,18 +259,17 @@ class ShardOutput(Message):
 class UserShardInput(Message):
     """A batch for one user shard, with the output of device shards.
 
-    It speaks for `device_shards` of the `device_shards_total`: a batch is whole when all have spoken to
-    all. `sequence` is the number of the batch among all, in the message of the shard that orders them.
+    It brings the `parts` of so many device shards: a batch is whole when all have spoken to all.
+    `sequence` is the number of the batch among all of this run.
     """
 
     batch: BatchId
     shard: int
-    device_shards: int
-    device_shards_total: int
+    parts: int
+    sequence: int
     forwarded_events: list[ForwardedEvent]
     state_transfers: list[StateTransfer]
     device_outputs: list[ShardOutput]
-    sequence: int | None = None
     new_aliases: list[NewAlias] = []
 
 

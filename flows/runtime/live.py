@@ -72,7 +72,6 @@ def run_live(context: RunContext) -> None:
                     folder / "store", steps.stored_id(steps.EVENTS)
                 )
         enter_context(_expose(context, source))
-        prepare_kernels(context.settings, folder)
         enter_context(kill_after_grace(stop))
         if not wait_for_redis(context):
             return
@@ -137,15 +136,19 @@ def _acquire_role(
     """Give the recovery store and the fence: of our own lease, or of the leader's.
 
     Gives None if the run was asked to stop first. A problem with Kafka ends the process here, before it
-    is part of a cluster, which would wait for it.
+    is part of a cluster, which would wait for it. Kernels are compiled into the recovery folder once the
+    process has its role: one that is refused leaves nothing there.
     """
-    folder = context.recovery_folder
+    folder, settings = context.recovery_folder, context.settings
     if folder and rendezvous and not rendezvous.is_leader:
         with follow_leader(rendezvous, source, context, folder) as role:
+            if role is not None:
+                prepare_kernels(settings, folder)
             yield role
     elif not wait_for_log(source, context):
         yield None
     elif folder and is_supervised():
+        prepare_kernels(settings, folder)
         yield recovery_store, read_fence(folder)
     else:
         with writer_lease(context) as lease:
@@ -154,6 +157,8 @@ def _acquire_role(
                 rendezvous is None
                 or rendezvous.admit_followers(lease.fence.token, tuple(source.known_partitions))
             )
+            if is_ready:  # only now, since the followers wait for this process until then
+                prepare_kernels(settings, folder)
             yield (recovery_store, lease.fence) if is_ready else None
 
 

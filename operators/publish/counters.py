@@ -34,11 +34,8 @@ class Counters:
     def update(self, output: ShardOutput) -> None:
         """Keep the newest totals of a shard and of source partitions."""
         for name, totals in output.totals.items():
-            # Batches of two partitions may have come to a shard in another order than they come here.
             previous = self._shards.get(name)
-            if previous == totals:
-                continue
-            if previous is None or _progress(previous) <= _progress(totals):
+            if previous != totals:
                 self._shards[name] = totals
                 self._add_to_sums(totals, previous)
         self._sources.update(output.source_totals)
@@ -163,13 +160,6 @@ class Counters:
             ledger._add_to_sums(totals, None)
         ledger._last_taken = ledger._flat_totals()
         return ledger
-
-
-def _progress(totals: ShardTotals) -> tuple[int, int]:
-    """The part of a shard's totals that only grows, with each batch that changed anything."""
-    counted = totals.accepted + totals.duplicates + totals.failed + totals.suppressed
-    counted += totals.withheld
-    return counted, totals.sessions_closed
 
 
 def _deltas(previous: dict[str, int], current: dict[str, int]) -> dict[str, int]:

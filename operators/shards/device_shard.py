@@ -7,6 +7,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from operators.events.processing_errors import UNKNOWN_OFFSET
+from operators.shards.batch_order import BatchTurns
 from operators.shards.cold_tier import ColdTier
 from operators.shards.device_events import PlainDeviceEvents
 from operators.shards.erasures import Erasures
@@ -15,7 +16,7 @@ from operators.shards.identity_resolution import IdentityResolver
 from operators.shards.processor import ShopperProcessor
 from operators.shards.shard_journal import ShardJournal, encode_state
 from operators.shards.shard_shoppers import ShardShoppers
-from operators.shards.sharding import ORDERING_SHARD, canonical_order, shard_of
+from operators.shards.sharding import canonical_order, shard_of
 from operators.shards.undo import undo_event
 from operators.shards.watermark import Watermark
 from operators.shoppers.amounts import price_currency
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from operators.shards.folded_events import FoldedEvents
     from state.events import Event
     from state.journal import Journals
-    from state.messages import DeviceShardInput, ShardOutput
+    from state.messages import BatchTurn, DeviceShardInput, ShardOutput
 
 
 class DeviceShard:
@@ -79,6 +80,7 @@ class DeviceShard:
             self.erasures,
             undecided_from_ms=undecided_from_ms,
         )
+        self._turns = BatchTurns("identify")
         self._shards = config.shards
         self._was_tracking = False
         self._batches_processed = 0
@@ -90,7 +92,7 @@ class DeviceShard:
         return len(self.shoppers.rows)
 
     def snapshot(self) -> bytes:
-        """The state as versioned bytes."""
+        """The state as versioned bytes. Raises BarrierError where a batch waits for its turn."""
         shoppers, watermark, erasures = self.shoppers, self.watermark, self.erasures
         state = DevicesState({}, {}, watermark.partitions, shoppers.totals, None, watermark.batches)
         state.lineage, state.gone = self.cold_tier.run_id, self.cold_tier.pending_deletes
@@ -107,12 +109,15 @@ class DeviceShard:
         return encode_state(DEVICES_CODEC, state, shoppers)
 
     def on_epoch_end(self) -> None:
-        """Events up to now are not processed again."""
+        """Events up to now are not processed again. Raises BarrierError where a batch waits."""
+        self._turns.check_empty()
         self.cold_tier.on_epoch_end()
 
-    def process_batch(self, messages: Iterable[DeviceShardInput]) -> list[ShardOutput]:
-        """Process messages one by one."""
-        return [output for message in messages for output in self.process(message)]
+    def process_batch(self, messages: Iterable[DeviceShardInput | BatchTurn]) -> list[ShardOutput]:
+        """Process the messages whose turn it is, one by one."""
+        return [
+            output for message in self._turns.in_order(messages) for output in self.process(message)
+        ]
 
     def process(self, message: DeviceShardInput) -> list[ShardOutput]:
         """Process the events of one message in order. Gives one output, even for no events."""
@@ -134,8 +139,8 @@ class DeviceShard:
             output.totals[f"devices:{message.shard}"] = copy(totals)
         output.source_totals = message.source_totals
         output.received_ms = message.received_ms
-        if message.shard == ORDERING_SHARD:
-            output.sequence = self._batches_processed
+        # The same number in all device shards: each processes all batches, in one order.
+        output.sequence = self._batches_processed
         self._batches_processed += 1
         self._is_ended = batch.last
         return [output]

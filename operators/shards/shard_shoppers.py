@@ -85,6 +85,7 @@ class ShardShoppers:
 
     def start_batch(self, output: ShardOutput) -> None:
         """Collect the output of the next batch in `output`."""
+        self.rows.texts.sweep_if_due()
         self.output = output
         self.is_single_partition = output.batch.partitions == 1
         if self.rule_engine is not None:

@@ -15,10 +15,6 @@ from state.messages import BatchId, ShardOutput, UserShardInput
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ORDERING_SHARD = 0
-"""The device shard whose order of batches holds for all user shards. Batches of several partitions come
-to each shard in an order of its own, but what shards put out about one shopper needs one order."""
-
 CANONICAL_SHARDS = 64
 """Only an order follows from it: that of the first releases, which had as many shards."""
 
@@ -45,9 +41,9 @@ def regroup(outputs: Iterable[ShardOutput], shards: int) -> list[UserShardInput]
 
 
 def _regroup_batch(parts: list[ShardOutput], shards: int) -> list[UserShardInput]:
-    batch = parts[0].batch
+    batch, sequence = parts[0].batch, parts[0].sequence
     messages = [
-        UserShardInput(batch, shard, len(parts), shards, [], [], []) for shard in range(shards)
+        UserShardInput(batch, shard, len(parts), sequence, [], [], []) for shard in range(shards)
     ]
     for part in parts:
         for forwarded in part.forwarded_events:
@@ -58,7 +54,4 @@ def _regroup_batch(parts: list[ShardOutput], shards: int) -> list[UserShardInput
             messages[shard_of(alias.user_id, shards)].new_aliases.append(alias)
         part.forwarded_events, part.state_transfers, part.new_aliases = [], [], []
         messages[part.shard].device_outputs.append(part)
-        if part.sequence is not None:
-            for message in messages:
-                message.sequence = part.sequence
     return messages

@@ -28,6 +28,8 @@ from state.shopper import Shopper
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from numpy.typing import NDArray
+
     from operators.kernels.shopper_columns import Table
     from operators.shards.rare_fields import Rare
     from operators.tables.texts import TextPool
@@ -64,6 +66,7 @@ class ShopperTable(MutableMapping[str, Shopper]):
         on_check_out: Callable[[str, Shopper], None],
     ) -> None:
         self.texts = texts
+        texts.add_holder(self)
         self.structs = shoppers
         self.row_of: dict[str, int] = {}
         self.names: list[str] = []
@@ -105,6 +108,25 @@ class ShopperTable(MutableMapping[str, Shopper]):
         if not rows:
             return NO_ROWS
         return ActiveRows.of(self.arrays, rows, self.texts, self.rare)
+
+    def used_codes(self) -> NDArray[np.int64]:
+        """The codes of texts in the columns, for the pool."""
+        rows, cells = self._code_places()
+        return np.concatenate([self.counters[rows, c.CURRENCY], self._codes[cells, 0]])
+
+    def recode(self, new_codes: NDArray[np.int64]) -> None:
+        """Write the new codes of texts."""
+        rows, cells = self._code_places()
+        self.counters[rows, c.CURRENCY] = new_codes[self.counters[rows, c.CURRENCY]]
+        self._codes[cells, 0] = new_codes[self._codes[cells, 0]]
+
+    def _code_places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows of shoppers, and the cells of the pool of categories that they use."""
+        rows = np.fromiter(self.row_of.values(), np.int64, len(self.row_of))
+        counts = self.counters[rows, c.AFFINITIES]
+        ends = np.cumsum(counts)
+        offsets = np.repeat(self.counters[rows, c.AFFINITIES_AT] - ends + counts, counts)
+        return rows, offsets + np.arange(len(offsets))
 
     # --- As a mapping: every shopper that is given out is checked out. ---
 

@@ -8,7 +8,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from operators.shards.aliases import add_device
-from operators.shards.batch_sequencer import BatchSequencer
 from operators.shards.cold_tier import ColdTier
 from operators.shards.erasures import Erasures
 from operators.shards.event_columns import is_plain
@@ -19,6 +18,7 @@ from operators.shards.shard_journal import ShardJournal, encode_state
 from operators.shards.shard_shoppers import ShardShoppers
 from operators.shards.undo import undo_event
 from operators.shards.watermark import Watermark
+from operators.tables.barrier import Barrier
 from state import keys
 from state.messages import ShardPart
 from state.snapshots import USERS_CODEC, UsersState
@@ -65,7 +65,8 @@ class UserShard:
             pending_deletes=state.gone,
         )
         self.watermark = Watermark(state.watermarks, state.batches)
-        self._sequencer = BatchSequencer()
+        # The device shards are kept by several workers, each of which sends its part.
+        self._barrier: Barrier[UserShardInput] = Barrier("sessionize", config.shards)
         self._is_ended = False
 
     @property
@@ -74,7 +75,7 @@ class UserShard:
         return len(self.shoppers.rows)
 
     def snapshot(self) -> bytes:
-        """The state as versioned bytes."""
+        """The state as versioned bytes. Raises BarrierError where a batch is not whole."""
         shoppers, watermark, erasures = self.shoppers, self.watermark, self.erasures
         state = UsersState({}, watermark.partitions, shoppers.totals, None, watermark.batches)
         state.lineage, state.gone = self.cold_tier.run_id, self.cold_tier.pending_deletes
@@ -91,7 +92,8 @@ class UserShard:
         return encode_state(USERS_CODEC, state, shoppers)
 
     def on_epoch_end(self) -> None:
-        """Events up to now are not processed again."""
+        """Events up to now are not processed again. Raises BarrierError where a batch is not whole."""
+        self._barrier.check_empty()
         self.cold_tier.on_epoch_end()
 
     def process_batch(self, messages: Iterable[UserShardInput]) -> list[ShardPart]:
@@ -103,7 +105,7 @@ class UserShard:
 
         The same order everywhere: what is published last about a user is what holds.
         """
-        return [self._process_complete(parts) for parts in self._sequencer.add(message)]
+        return [self._process_complete(parts) for parts in self._barrier.add(message)]
 
     def _process_complete(self, parts: list[UserShardInput]) -> ShardPart:
         """Process one batch, of which each worker has sent a part."""
@@ -134,8 +136,7 @@ class UserShard:
             output.totals[f"users:{head.shard}"] = copy(shoppers.totals)
             outputs.append(output)
         self._is_ended = batch.last
-        sequence = next(part.sequence for part in parts if part.sequence is not None)
-        return ShardPart(batch, head.shard, sequence, outputs)
+        return ShardPart(batch, head.shard, head.sequence, outputs)
 
     def _process_events(
         self,

@@ -84,6 +84,10 @@ def test_stored_names_never_change() -> None:
     assert [step.step_id for step in flow.substeps] == [
         "personalize.events",
         "personalize.by_device",
+        "personalize.arrived",
+        "personalize.order",
+        "personalize.turns",
+        "personalize.in_order",
         "personalize.identify",
         "personalize.by_shopper",
         "personalize.sessionize",

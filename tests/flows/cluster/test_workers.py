@@ -24,6 +24,7 @@ from flows.sinks.redis import RedisSink
 from flows.sources.recorded import RecordedSource
 from operators.publish.counters import Counters
 from operators.publish.digest import deterministic_rows
+from operators.shards.batch_order import turn_of
 from operators.shards.batching import SourceBatcher
 from operators.shards.device_shard import DeviceShard
 from operators.shards.sharding import regroup, shard_of
@@ -50,7 +51,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from state.events import Event, EventType
-    from state.messages import DeviceShardInput, ShardOutput, ShardPart, UserShardInput
+    from state.messages import (
+        BatchTurn,
+        DeviceShardInput,
+        ShardOutput,
+        ShardPart,
+        UserShardInput,
+    )
     from state.shopper import Shopper
 
 
@@ -64,6 +71,8 @@ class Cluster:
         self.users = [UserShard(config) for _ in range(SHARDS)]
         self.workers, self.rng = workers, random.Random(seed)
         self.groups: dict[tuple[str, int], deque[DeviceShardInput]] = {}
+        self.arrived: dict[str, deque[BatchTurn]] = {}
+        self.turns: dict[int, deque[BatchTurn]] = {n: deque() for n in range(SHARDS)}
         self.visited: dict[int, list[ShardOutput]] = {}
         self.regrouped: dict[tuple[int, int], deque[UserShardInput]] = {}
         self.parts: dict[int, deque[ShardPart]] = {}
@@ -72,6 +81,10 @@ class Cluster:
 
     def read(self, partitions: dict[str, list[list[Event]]]) -> None:
         """Every batch of every partition, and the empty one that ends it."""
+        self.send(partitions)
+        self.deliver_all()
+
+    def send(self, partitions: dict[str, list[list[Event]]]) -> None:
         for name, chunks in partitions.items():
             clock = SourceBatcher()
             for number, chunk in enumerate([*chunks, []]):
@@ -85,6 +98,10 @@ class Cluster:
                 )
                 for group in batch.shard_inputs:
                     self.groups.setdefault((name, group.shard), deque()).append(group)
+                    if turn := turn_of(group):
+                        self.arrived.setdefault(name, deque()).append(turn)
+
+    def deliver_all(self) -> None:
         while moves := self.possible():
             kind, key = self.rng.choice(moves)
             getattr(self, f"deliver_{kind}")(key)
@@ -92,14 +109,25 @@ class Cluster:
     def possible(self) -> list[tuple[str, Any]]:
         return [
             (kind, key)
-            for kind in ("groups", "visited", "regrouped", "parts")
+            for kind in ("groups", "arrived", "turns", "visited", "regrouped", "parts")
             for key, waiting in getattr(self, kind).items()
             if waiting
         ]
 
     def deliver_groups(self, key: tuple[str, int]) -> None:
-        visited = self.devices[key[1]].process(self.groups[key].popleft())
-        self.visited.setdefault(key[1] % self.workers, []).extend(visited)
+        self.visit(key[1], self.groups[key].popleft())
+
+    def deliver_arrived(self, partition: str) -> None:
+        turn = self.arrived[partition].popleft()
+        for waiting in self.turns.values():
+            waiting.append(turn)
+
+    def deliver_turns(self, shard: int) -> None:
+        self.visit(shard, self.turns[shard].popleft())
+
+    def visit(self, shard: int, message: DeviceShardInput | BatchTurn) -> None:
+        visited = self.devices[shard].process_batch([message])
+        self.visited.setdefault(shard % self.workers, []).extend(visited)
 
     def deliver_visited(self, worker: int) -> None:
         arrived, self.visited[worker] = self.visited[worker], []
@@ -155,12 +183,12 @@ def fields(arguments: str) -> dict[str, str]:
 
 
 def dealt(
-    stream: Sequence[Event], partitions: int, batch_events: int
+    stream: Sequence[Event], partitions: int, batch_events: int, *, is_keyed: bool
 ) -> dict[str, list[list[Event]]]:
-    """A stream in partitions, keyed as Kafka's records are, cut into batches."""
+    """A stream in partitions, keyed as Kafka's records should be or by chance, cut into batches."""
     by_partition: dict[str, list[Event]] = {str(n): [] for n in range(partitions)}
     for one in stream:
-        key = one.anonymous_id or one.user_id or ""
+        key = (one.anonymous_id or one.user_id or "") if is_keyed else one.event_id
         by_partition[str(shard_of(key + "'s partition", partitions))].append(one)
     return {
         name: [events[n : n + batch_events] for n in range(0, len(events), batch_events)]
@@ -168,15 +196,45 @@ def dealt(
     }
 
 
-@given(streams(devices=6), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(0))
+@given(
+    streams(devices=6),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.booleans(),
+    st.integers(0),
+)
 def test_the_last_write_of_a_shopper_has_the_current_state(
-    stream: list[Event], workers: int, partitions: int, batch_events: int, seed: int
+    stream: list[Event],
+    workers: int,
+    partitions: int,
+    batch_events: int,
+    is_keyed: bool,
+    seed: int,
 ) -> None:
     cluster = Cluster(workers, seed)
-    cluster.read(dealt(stream, partitions, batch_events))
+    cluster.read(dealt(stream, partitions, batch_events, is_keyed=is_keyed))
     assert not cluster.pending
     assert cluster.told() == cluster.known()
     assert cluster.counted() == {"accepted": fold(stream).totals["accepted"]}
+
+
+def test_a_user_that_another_partition_names_is_written_last_by_its_own_shard() -> None:
+    """Its id's shard puts it out while it is undecided, and hears of the other partition after that;
+    the order of all shards has the other partition first."""
+    user = "user 1"
+    home = shard_of(user, SHARDS)
+    assert home, "not the shard whose order was that of all"
+    cluster = Cluster(workers=1, seed=0)
+    named = event("page_view", 1, MINUTE_MS, "ann", user)
+    cluster.send({"0": [[event("page_view", 0, 0, None, user)]], "1": [[named]]})
+    cluster.deliver_groups(("0", home))
+    cluster.deliver_groups(("1", home))
+    cluster.deliver_arrived("1")
+    cluster.deliver_groups(("1", 0))
+    cluster.deliver_all()
+    assert cluster.told() == cluster.known()
+    assert cluster.told()[user]["events"] == "2"
 
 
 def users_with_two_devices(users: int = 12) -> list[Event]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard
+from operators.tables.barrier import BarrierError
 from state.config import Lifecycle, Profiles, Sessions, State
 from state.entries import UserMention
-from state.messages import BatchId, DeviceShardInput
+from state.messages import BatchId, BatchTurn, DeviceShardInput
 from tests.plain_values import plain
 from tests.streams import MINUTE_MS, START_MS, event, view
 
@@ -37,6 +40,8 @@ SECOND = DeviceShardInput(
     watermarks_ms=[LATER_MS],
 )
 """An hour later the device that has identified comes back."""
+
+TURNS = (BatchTurn("0", 0), BatchTurn("0", 1))
 
 
 def test_anonymous_shoppers_are_put_out_and_users_forwarded() -> None:
@@ -158,7 +163,7 @@ def test_anonymous_shoppers_are_put_out_and_users_forwarded() -> None:
 
 
 def test_later_events_of_the_device_are_forwarded_and_ended_sessions_closed() -> None:
-    _, output = DeviceShard(CONFIG).process_batch([FIRST, SECOND])
+    _, output = DeviceShard(CONFIG).process_batch([FIRST, *TURNS, SECOND])
     assert plain(output) == {
         "batch": "0/1",
         "watermark_ms": LATER_MS,
@@ -174,3 +179,15 @@ def test_later_events_of_the_device_are_forwarded_and_ended_sessions_closed() ->
         },
         "sequence": 1,
     }
+
+
+def test_a_batch_waits_for_its_turn_and_a_turn_for_its_batch() -> None:
+    shard = DeviceShard(CONFIG)
+    assert shard.process_batch([SECOND, TURNS[0]]) == []
+    with pytest.raises(BarrierError, match="1 batches and 1 turns wait"):
+        shard.snapshot()
+    assert [output.batch.number for output in shard.process_batch([FIRST])] == [0]
+    with pytest.raises(BarrierError, match="1 batches and 0 turns wait"):
+        shard.on_epoch_end()
+    assert [output.batch.number for output in shard.process_batch([TURNS[1]])] == [1]
+    assert shard.snapshot()

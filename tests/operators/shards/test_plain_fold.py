@@ -6,6 +6,7 @@ those of shoppers who do nothing else in a batch than count.
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -18,6 +19,8 @@ from msgspec.structs import replace
 
 from operators.shards import plain_fold
 from operators.shards.config import ProcessorConfig
+from operators.tables import texts
+from operators.tables.texts import TextPool
 from state.config import Lifecycle, Profiles, Propensity, Sessions, State
 from state.events import Item
 from state.times import DAY_MS, HOUR_MS
@@ -131,6 +134,32 @@ def cut(stream: Sequence[Event], sizes: Sequence[int]) -> list[list[Event]]:
 
 
 SIZES = st.lists(st.integers(0, 12), max_size=6)
+
+
+def test_categories_that_shoppers_no_longer_have_leave_the_pool_of_texts() -> None:
+    """Each event has a category of its own, of which a shopper remembers a few."""
+    names = [f"shopper {number}" for number in range(4)]
+    batches = [
+        [
+            view(f"{batch} {name}", batch * MINUTE_MS, name)
+            if batch % 7 == 0
+            else event(
+                "item_view",
+                f"{batch} {name}",
+                batch * MINUTE_MS,
+                name,
+                items=(Item("one", category=(f"category {batch} of {name}",)),),
+            )
+            for name in names
+        ]
+        for batch in range(60)
+    ]
+    with mock.patch.object(texts, "SWEPT_ABOVE", 8):
+        rules = dataclasses.replace(SMALL, texts=TextPool())
+        with mock.patch(f"{__name__}.SMALL", rules):
+            folded = run(batches, 1)
+    assert len(rules.texts.text_of) < 60, "of 208 categories"
+    assert folded == run(batches, NEVER)
 
 
 @settings(max_examples=150)

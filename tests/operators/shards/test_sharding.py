@@ -151,7 +151,7 @@ def test_a_flow_that_resumes_anywhere_gives_the_same_result(
     for one in (flow, undisturbed):
         one.feed([], last=True)
         for visited in one.visited:
-            visited.sequence = None  # turns are counted anew
+            visited.sequence = 0  # turns are counted anew
     resumed, expected = (one.outcome() for one in (flow, undisturbed))
     assert as_read(resumed.visited) == as_read(expected.visited)
     assert resumed._replace(visited=[]) == expected._replace(visited=[])

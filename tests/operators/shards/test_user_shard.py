@@ -35,12 +35,11 @@ def identification() -> UserShardInput:
     return UserShardInput(
         BATCH,
         shard=0,
-        device_shards=1,
-        device_shards_total=2,
+        parts=1,
+        sequence=0,
         forwarded_events=[ForwardedEvent(2, "u1", identify, 0, -1)],
         state_transfers=[StateTransfer(2, "ann", "u1", row, IDENTIFIED_MS, 0)],
         device_outputs=[ShardOutput(BATCH, 0, 0, last=False)],
-        sequence=0,
         new_aliases=[NewAlias(2, "u1", "ann")],
     )
 
@@ -50,8 +49,8 @@ def view_on_the_phone() -> UserShardInput:
     return UserShardInput(
         BATCH,
         shard=0,
-        device_shards=1,
-        device_shards_total=2,
+        parts=1,
+        sequence=0,
         forwarded_events=[ForwardedEvent(3, "u1", view(3, 3 * MINUTE_MS, "phone"), 0, -1)],
         state_transfers=[],
         device_outputs=[],
