@@ -28,13 +28,12 @@ class FollowedShopper(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Everything that was read at one moment. `shop_ms` is event time."""
+    """Everything that was read at one moment."""
 
     events: int
     events_per_s: float
     active_sessions: int
     shoppers: int
-    shop_ms: int
     segments: list[SegmentSize]
     followed: FollowedShopper | None
 
@@ -67,7 +66,6 @@ class DemoMonitor:
             events_per_s=(events - first_events) / elapsed_s if elapsed_s else 0.0,
             active_sessions=counters.get("sessions_opened", 0) - counters.get("sessions_closed", 0),
             shoppers=counters.get("shoppers", 0),
-            shop_ms=counters.get("watermark_ms", 0),
             segments=segments,
             followed=self._follow_shopper(segments, now_s),
         )

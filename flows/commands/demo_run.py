@@ -170,7 +170,8 @@ class _Demo:
             self._flow.check()
             if time.monotonic() >= due_s:
                 due_s += PROGRESS_LINE_S
-                self._console.print(f"{read:,} of {count:,} events")
+                loading = "the flow loads its compiled code (a first start compiles it: a minute)"
+                self._console.print(f"{read:,} of {count:,} events" if read else loading)
         return True
 
     def _print_summary(self) -> int:

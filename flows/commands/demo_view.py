@@ -9,7 +9,6 @@ import shlex
 import sys
 import time
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +83,7 @@ def _refresh_loop(
 def figures_line(frame: Frame) -> str:
     """Return all figures in one line."""
     return (
-        f"{_clock_text(frame.shop_ms)}  {frame.events:,} events, {frame.events_per_s:,.0f}/s, "
+        f"{frame.events:,} events, {frame.events_per_s:,.0f}/s, "
         f"{frame.active_sessions:,} active sessions, {frame.shoppers:,} shoppers"
     )
 
@@ -134,10 +133,6 @@ def _followed_shopper(followed: FollowedShopper) -> list[RenderableType]:
         title, in_words = printable(item.title), printable(item.in_words)
         table.add_row(f"{position:>3}", Text(title, style), Text(in_words, "dim"))
     return [head, table]
-
-
-def _clock_text(shop_ms: int) -> str:
-    return datetime.fromtimestamp(shop_ms / 1000, UTC).strftime("%a %H:%M:%S")
 
 
 def _show_command(shopper: str, redis_url: str) -> str:

@@ -2,7 +2,7 @@
 // until the list knows of it. Everything goes through penstock's snippet, as in any shop.
 (() => {
   const penstock = window.penstock, body = document.body;
-  const PATIENCE_MS = 5000, PAUSE_MS = 120;
+  const PATIENCE_MS = 5000, PAUSE_MS = 120, TRIES = 5;
   const LAST = "last-action";
   const agreed = document.querySelector(".switch").getAttribute("aria-checked") === "true";
   const said = document.getElementById("said");
@@ -68,7 +68,8 @@
   async function askAll(sections, fresh) {
     const shown = [];
     for (const section of sections) {
-      await ask(section, shown, fresh);
+      // The snippet waits 300 ms, which is little where one machine does everything.
+      for (let tries = 0; tries < TRIES && !(await ask(section, shown, fresh)); tries++);
       shown.push(...(section.shown || []));
     }
   }
