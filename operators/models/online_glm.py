@@ -7,7 +7,6 @@ those of the oracle: River's `LogisticRegression` and `LinearRegression`
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,8 @@ class OnlineGlm(TableState, base.Estimator):
         self.n_features = n_features
         self.weights: Floats = np.zeros(has_intercept + n_features)
         """The intercept, if there is one, then a weight a feature."""
-        self._squares: Floats = np.zeros(has_intercept + n_features)
+        self.squares: Floats = np.zeros(has_intercept + n_features)
+        """The sums of the squared slopes of each weight."""
         self._columns = FeatureColumns(n_features)
 
     @abstractmethod
@@ -70,8 +70,8 @@ class OnlineGlm(TableState, base.Estimator):
         design = self._design(points)
         # For both links the slope of the loss is the prediction less the target, times the point.
         slope = design.T @ (self._predict(design) - targets) * (weight / len(points))
-        self._squares += slope * slope
-        self.weights -= self.learning_rate * slope / np.sqrt(self._squares + _EPSILON)
+        self.squares += slope * slope
+        self.weights -= self.learning_rate * slope / np.sqrt(self.squares + _EPSILON)
 
     def learn_one(self, x: dict[Feature, Any], y: Any) -> None:
         """Learn one target; a missing feature is 0."""
@@ -90,7 +90,7 @@ class OnlineGlm(TableState, base.Estimator):
         """Weights, the sums of their squared slopes, and the features, copied."""
         return {
             "weights": self.weights.copy(),
-            "squares": self._squares.copy(),
+            "squares": self.squares.copy(),
             "features": self._columns.array(),
         }
 
@@ -101,7 +101,7 @@ class OnlineGlm(TableState, base.Estimator):
         """
         if "weights" not in arrays:
             raise SnapshotError("the stored model is of another kind than a linear one")
-        self.weights, self._squares = arrays["weights"].copy(), arrays["squares"].copy()
+        self.weights, self.squares = arrays["weights"].copy(), arrays["squares"].copy()
         if "features" in arrays:  # not in the first releases
             self._columns.restore(arrays["features"])
 
@@ -125,7 +125,7 @@ class OnlineGlm(TableState, base.Estimator):
         new = self.has_intercept + len(self._columns) - len(self.weights)
         if new:
             self.weights = np.pad(self.weights, (0, new))
-            self._squares = np.pad(self._squares, (0, new))
+            self.squares = np.pad(self.squares, (0, new))
 
     def _unit_test_skips(self) -> set[str]:
         """As River's own linear models: `learn_many` takes one step for all rows."""
@@ -163,10 +163,6 @@ class OnlineLogisticRegression(OnlineGlm, base.MiniBatchClassifier):
         n_features: int = 0,
     ) -> None:
         super().__init__(learning_rate, has_intercept, n_features)
-
-    def set_base_rate(self, negatives: int, positives: int) -> None:
-        """Set the intercept to the share of positive targets."""
-        self.weights[0] = math.log((positives + 0.5) / (negatives + 0.5))
 
     def predict_proba_one(self, x: dict[Feature, Any], **_: Any) -> dict[Any, float]:
         """The chances of False and True."""

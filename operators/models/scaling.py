@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.kernels.training import scaling as kernels
 from operators.tables.table import TableState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-
-ROUNDING = 1e-12
-"""A deviation below this share of the mean is the rounding of a constant, not a deviation."""
 
 
 class OnlineScaler(TableState):
@@ -42,59 +40,47 @@ class OnlineScaler(TableState):
         """float64[F]."""
         self.std = np.zeros(n_features)
         """Population standard deviation, float64[F], 0 for a constant column."""
-        self._inverse_std = np.zeros(n_features)
-        self._squares = np.zeros(n_features)
+        self.inverse_std = np.zeros(n_features)
+        """1 over `std`, 0 for a constant column."""
+        self.squares = np.zeros(n_features)
+        """Sums of squared distances from the mean, float64[F]."""
+        self._sums = np.empty((2, n_features))
 
     def learn_array(self, rows: NDArray[np.float64]) -> None:
         """Learn rows [n, F], oldest first."""
-        if not len(rows):
-            return
-        weights = np.ones(len(rows))
-        if self.half_life_points is not None:
-            weights = np.exp2(-np.arange(len(rows))[::-1] / self.half_life_points)
-            decay = 0.5 ** (len(rows) / self.half_life_points)
-            self.weight *= decay
-            self._squares *= decay
-        added_weight = float(weights.sum())
-        # Measured from the first row, so that a constant column has no rounding at all.
-        centred = rows - rows[0]
-        mean = weights @ centred / added_weight
-        centred -= mean
-        total = self.weight + added_weight
-        mean_shift = rows[0] + mean - self.mean
-        self.mean += mean_shift * (added_weight / total)
-        self._squares += np.einsum("n,nf,nf->f", weights, centred, centred)
-        self._squares += mean_shift * mean_shift * (self.weight * added_weight / total)
-        self.weight = total
-        self._update_std()
+        if len(rows):
+            self.weight = kernels.learn_rows(
+                np.ascontiguousarray(rows),
+                self.half_life_points or 0.0,
+                self.weight,
+                self.mean,
+                self.squares,
+                self.std,
+                self.inverse_std,
+                self._sums,
+            )
 
     def transform_array(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """(rows - mean) / std, rows [n, F] -> float64[n, F]."""
-        return (rows - self.mean) * self._inverse_std
+        return (rows - self.mean) * self.inverse_std
 
     def rescaling_from(
         self, mean: NDArray[np.float64], std: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(factor, shift), float64[F] each: a score z under an older mean and std is now
         z * factor + shift."""
-        return std * self._inverse_std, (mean - self.mean) * self._inverse_std
+        return std * self.inverse_std, (mean - self.mean) * self.inverse_std
 
     def scalars(self) -> Arrays:
         """The whole state, copied."""
         return {
             "weight": np.array([self.weight]),
             "mean": self.mean.copy(),
-            "squares": self._squares.copy(),
+            "squares": self.squares.copy(),
         }
 
     def restore(self, arrays: Arrays) -> None:
         """Restore what `arrays` gave, in a scaler made with the same arguments."""
         self.weight = float(arrays["weight"][0])
-        self.mean, self._squares = arrays["mean"].copy(), arrays["squares"].copy()
-        self._update_std()
-
-    def _update_std(self) -> None:
-        std: NDArray[np.float64] = np.sqrt(self._squares / max(self.weight, 1.0))
-        std[std <= ROUNDING * np.abs(self.mean)] = 0.0
-        self.std = std
-        self._inverse_std = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+        self.mean, self.squares = arrays["mean"].copy(), arrays["squares"].copy()
+        kernels.write_std(self.weight, self.mean, self.squares, self.std, self.inverse_std)

@@ -162,7 +162,7 @@ class ClusterModel(TableState):
         """Learn rows [n, F] in their order. ValueError for another F, or a value that is not
         finite."""
         validate(features, len(self._scaler.mean))
-        mean, std = self._scaler.mean.copy(), self._scaler.std
+        mean, std = self._scaler.mean.copy(), self._scaler.std.copy()
         self._scaler.learn_array(features)
         # The model's points and centres are rescaled, so that old and new points stay comparable.
         self._model.rescale(*self._scaler.rescaling_from(mean, std))

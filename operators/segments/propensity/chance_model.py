@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from operators.events.processing_errors import ProcessingErrors
-from operators.models.online_glm import OnlineLogisticRegression
+from operators.kernels.training.chances import estimate_chances, learn_chances
+from operators.models.online_glm import RAW_SCORE_MAX, OnlineLogisticRegression
 from operators.models.river.named_classifier import NamedClassifier
 from operators.models.river.named_metrics import NamedMetrics
 from operators.models.scaling import OnlineScaler
@@ -121,20 +122,36 @@ class ChanceModel(TableState):
 
     def estimate(self, points: Floats) -> Floats:
         """Return the chance for each point, also before the model is ready."""
-        chances = self._estimator.predict_array(standard_scores(self._scaler, points))
         level = self._recent + PARTIAL_WEIGHT * self._partial
         ratio = _odds_ratio(level) * (_odds_ratio(self._drift) if self.is_late else 1.0)
-        odds: Floats = chances * ratio
-        odds /= 1.0 - chances + odds
-        return odds
+        return self._estimate(points, ratio)
+
+    def _estimate(self, points: Floats, odds_ratio: float) -> Floats:
+        """Return what the estimator says of each point, its odds multiplied by `odds_ratio`."""
+        estimator, scaler = self._estimator, self._scaler
+        if isinstance(estimator, NamedClassifier):
+            chances = estimator.predict_array(standard_scores(scaler, points))
+            odds: Floats = chances * odds_ratio
+            odds /= 1.0 - chances + odds
+            return odds
+        estimated = np.empty(len(points))
+        estimate_chances(
+            np.ascontiguousarray(points),
+            estimator.weights,
+            scaler.mean,
+            scaler.inverse_std,
+            SCORE_MAX,
+            RAW_SCORE_MAX,
+            odds_ratio,
+            estimated,
+        )
+        return estimated
 
     def set_partial_outcomes(self, came_true: Floats, points: Floats, known_share: Floats) -> None:
         """Set the partly known outcomes: the positive ones [n] of points [n, F], and the share of
         all positives of such an age that is known by then, `known_share` [n]."""
         weights = known_share.sum()
-        expected = (
-            self._estimator.predict_array(standard_scores(self._scaler, points)) @ known_share
-        )
+        expected = self._estimate(points, 1.0) @ known_share
         self._partial = np.array([came_true.sum(), expected, weights])
 
     def learn(
@@ -151,10 +168,11 @@ class ChanceModel(TableState):
         the chance that both the condition and the event come true, and is evaluated as such; what
         is learned is the chance given the condition.
         """
-        has_prediction = ~np.isnan(predicted)
-        self.evaluation.update(predicted[has_prediction], outcomes[has_prediction])
-        self.metrics.update(predicted[has_prediction], outcomes[has_prediction])
-        self.rule_evaluation.update(rule_scores[has_prediction], outcomes[has_prediction])
+        known = ~np.isnan(predicted)
+        if known.any():
+            self.evaluation.update(predicted[known], outcomes[known])
+            self.metrics.update(predicted[known], outcomes[known])
+            self.rule_evaluation.update(rule_scores[known], outcomes[known])
         yes = int(outcomes.sum())
         was_ready = self.ready
         self.labels += (len(outcomes) - yes, yes)
@@ -165,33 +183,62 @@ class ChanceModel(TableState):
             )
             held = condition.held
             points, predicted, outcomes = points[held], conditional[held], outcomes[held]
-        has_prediction = ~np.isnan(predicted)
-        self._drift *= 0.5 ** (has_prediction.sum() / DRIFT_LABELS)
-        self._drift += (
-            outcomes[has_prediction].sum(),
-            predicted[has_prediction].sum(),
-            has_prediction.sum(),
-        )
+            known = ~np.isnan(predicted)
+        if count := int(np.count_nonzero(known)):
+            self._drift *= 0.5 ** (count / DRIFT_LABELS)
+            self._drift += (outcomes[known].sum(), predicted[known].sum(), count)
         self._fit(points, outcomes, is_young=not was_ready)
 
     def _fit(self, points: Floats, outcomes: Floats, *, is_young: bool) -> None:
-        recent = RECENT_LATE_LABELS if self.is_late else RECENT_LABELS
+        half_life = RECENT_LATE_LABELS if self.is_late else RECENT_LABELS
+        estimator, scaler = self._estimator, self._scaler
+        if isinstance(estimator, NamedClassifier):
+            self._fit_named(estimator, points, outcomes, half_life, is_young=is_young)
+            return
+        scaler.weight = learn_chances(
+            np.ascontiguousarray(points),
+            np.ascontiguousarray(outcomes),
+            BLOCK,
+            is_young,
+            half_life,
+            SCORE_MAX,
+            RAW_SCORE_MAX,
+            LEARNING_RATE,
+            scaler.weight,
+            scaler.mean,
+            scaler.squares,
+            scaler.std,
+            scaler.inverse_std,
+            estimator.weights,
+            estimator.squares,
+            self._conditional_labels,
+            self._recent,
+        )
+
+    def _fit_named(
+        self,
+        estimator: NamedClassifier,
+        points: Floats,
+        outcomes: Floats,
+        half_life: float,
+        *,
+        is_young: bool,
+    ) -> None:
         for start in range(0, len(points), BLOCK):
             block, truth = points[start : start + BLOCK], outcomes[start : start + BLOCK]
             self._scaler.learn_array(block)
             if is_young:
                 # The base rate needs no learning.
                 no, yes = self._conditional_labels.tolist()
-                self._estimator.set_base_rate(no, yes)
+                estimator.set_base_rate(no, yes)
             scaled = standard_scores(self._scaler, block)
-            # Predicted before the weights learn these outcomes: after it they would fit them too
-            # well.
-            expected = self._estimator.predict_array(scaled).sum()
-            self._estimator.learn_array(scaled, truth, len(block) / BLOCK)
+            # Predicted before the outcomes are learned: after it they would fit too well.
+            expected = estimator.predict_array(scaled).sum()
+            estimator.learn_array(scaled, truth, len(block) / BLOCK)
             yes = int(truth.sum())
             self._conditional_labels += (len(truth) - yes, yes)
             if not is_young:
-                self._recent *= 0.5 ** (len(block) / recent)
+                self._recent *= 0.5 ** (len(block) / half_life)
                 self._recent += (yes, expected, len(block))
 
     def tables(self) -> Sequence[Table]:

@@ -47,26 +47,33 @@ class PendingDecisions(TableState):
     def __len__(self) -> int:
         return len(self._slots)
 
+    def __contains__(self, key: int) -> bool:
+        return key in self._slots
+
     def add(self, keys: Keys, points: Floats32, predicted: Floats32) -> None:
         """Add decisions [n]."""
-        for i, key in enumerate(keys.tolist()):
+        added: dict[int, int] = {}
+        for index, key in enumerate(keys.tolist()):
             if key > self.key_max or key in self._slots:
                 continue
             if not self._free:
+                self._write(added, keys, points, predicted)
+                added = {}
                 self._grow_or_subsample()
                 if key > self.key_max:
                     continue
-            slot = self._slots[key] = self._free.pop()
-            self._keys[slot], self._points[slot], self._predictions[slot] = (
-                key,
-                points[i],
-                predicted[i],
-            )
-            self._dirty_rows.mark(slot)
+            added[index] = self._slots[key] = self._free.pop()
+        self._write(added, keys, points, predicted)
 
-    def has(self, keys: Keys) -> NDArray[np.bool_]:
-        """Return which of the keys are pending."""
-        return np.array([key in self._slots for key in keys.tolist()], np.bool_)
+    def _write(
+        self, added: dict[int, int], keys: Keys, points: Floats32, predicted: Floats32
+    ) -> None:
+        """Write decisions into slots, given by their index."""
+        if added:
+            indexes, slots = np.array([*added]), np.array([*added.values()])
+            self._keys[slots], self._points[slots] = keys[indexes], points[indexes]
+            self._predictions[slots] = predicted[indexes]
+            self._dirty_rows.mark(slots)
 
     def take(self, keys: Keys) -> tuple[NDArray[np.intp], Floats32, Floats32]:
         """Remove keys. Returns the indexes in `keys` of those that were pending, their points,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from operators.kernels.training.chances import evaluate_chances
 from operators.tables.table import TableState
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ LOGIT_MAX = 8.0
 """Scores are counted by their log odds in `BINS` bins within this: two scores in one bin count as
 tied, which moves an AUC by a thousandth."""
 RELIABILITY_BINS = 10
-SMALLEST = 1e-7
 
 
 class Reliability(NamedTuple):
@@ -63,18 +63,16 @@ class PrequentialEvaluation(TableState):
         n = len(chances)
         if not n:
             return
-        chances = np.clip(chances, SMALLEST, 1.0 - SMALLEST)
-        decay = 0.5 ** (n / self.half_life)
-        bins = _bins(chances)
-        for sums, by in (
-            (self._negative, 1.0 - outcomes),
-            (self._positive, outcomes),
-            (self._predicted, chances),
-        ):
-            sums *= decay
-            sums += np.bincount(bins, by, BINS)
-        loss = outcomes * np.log(chances) + (1.0 - outcomes) * np.log1p(-chances)
-        self._loss = self._loss * decay - float(loss.sum())
+        self._loss = evaluate_chances(
+            np.ascontiguousarray(chances),
+            np.ascontiguousarray(outcomes),
+            self.half_life,
+            LOGIT_MAX,
+            self._loss,
+            self._negative,
+            self._positive,
+            self._predicted,
+        )
         self.labels += n
         self.positives += int(outcomes.sum())
 
@@ -160,9 +158,3 @@ class PrequentialEvaluation(TableState):
     @property
     def _weight(self) -> float:
         return float(self._negative.sum() + self._positive.sum())
-
-
-def _bins(chances: Floats) -> NDArray[np.intp]:
-    logits = np.log(chances) - np.log1p(-chances)
-    scaled = (logits + LOGIT_MAX) * (BINS / (2.0 * LOGIT_MAX))
-    return np.clip(scaled, 0, BINS - 1).astype(np.intp)

@@ -81,34 +81,43 @@ class SessionModel(TableState):
             self._pending.take(withdrawn)
         outcomes = _stack((one.session_outcomes for one in outputs), _OUTCOME)
         if len(outcomes):
-            known = np.isin(outcomes["key"], self._decided["key"]) | self._pending.has(
-                outcomes["key"]
-            )
+            decided_keys = set(self._decided["key"].tolist())
+            known = [
+                key in decided_keys or key in self._pending for key in outcomes["key"].tolist()
+            ]
             self._outcomes = np.concatenate([self._outcomes, outcomes[known]])
         if not len(self._decided) and not len(self._outcomes):
             return
-        current_lot = watermark_ms // LOT_MS
-        decision_lot, outcome_lot = (
-            self._decided["at_ms"] // LOT_MS,
-            self._outcomes["at_ms"] // LOT_MS,
-        )
-        is_due, is_known = decision_lot <= current_lot, outcome_lot < current_lot
-        for lot in np.union1d(decision_lot[is_due], outcome_lot[is_known]).tolist():
-            self._decide(self._decided[decision_lot == lot])
-            if lot < current_lot:
-                self._learn(self._outcomes[outcome_lot == lot])
-        self._decided, self._outcomes = self._decided[~is_due], self._outcomes[~is_known]
+        self._process_lots(watermark_ms // LOT_MS)
+
+    def _process_lots(self, current_lot: int) -> None:
+        """Take in decisions up to the current lot, and outcomes before it, lot by lot."""
+        is_due = self._decided["at_ms"] // LOT_MS <= current_lot
+        is_known = self._outcomes["at_ms"] // LOT_MS < current_lot
+        decided, outcomes = _in_order(self._decided[is_due]), _in_order(self._outcomes[is_known])
+        decision_lot, outcome_lot = decided["at_ms"] // LOT_MS, outcomes["at_ms"] // LOT_MS
+        lots = np.unique(np.concatenate([decision_lot, outcome_lot]))
+        decision_ends = np.searchsorted(decision_lot, lots, "right").tolist()
+        outcome_ends = np.searchsorted(outcome_lot, lots, "right").tolist()
+        decision_start = outcome_start = 0
+        for decision_end, outcome_end in zip(decision_ends, outcome_ends, strict=True):
+            if decision_end > decision_start:
+                self._decide(decided[decision_start:decision_end])
+            if outcome_end > outcome_start:
+                self._learn(outcomes[outcome_start:outcome_end])
+            decision_start, outcome_start = decision_end, outcome_end
+        if len(decided):
+            self._decided = self._decided[~is_due]
+        if len(outcomes):
+            self._outcomes = self._outcomes[~is_known]
 
     def _decide(self, decided: NDArray[Any]) -> None:
-        if len(decided):
-            decided = decided[np.lexsort((decided["key"], decided["at_ms"]))]
-            predicted = self.model.predict(decided["point"].astype(np.float64))
-            self._pending.add(decided["key"], decided["point"], predicted.astype(np.float32))
+        predicted = self.model.predict(decided["point"].astype(np.float64))
+        self._pending.add(decided["key"], decided["point"], predicted.astype(np.float32))
 
     def _learn(self, outcomes: NDArray[Any]) -> None:
-        if len(outcomes):
-            outcomes = outcomes[np.lexsort((outcomes["key"], outcomes["at_ms"]))]
-            indexes, points, predicted = self._pending.take(outcomes["key"])
+        indexes, points, predicted = self._pending.take(outcomes["key"])
+        if len(indexes):
             bought = outcomes["bought"][indexes].astype(np.float64)
             wide = points.astype(np.float64)
             self.model.learn(wide, predicted.astype(np.float64), bought, wide[:, HAS_CART])
@@ -136,6 +145,11 @@ class SessionModel(TableState):
         self._pending.restore({**table, **strip_prefix("waiting.", arrays)})
         self._decided = _to_records(strip_prefix("decided.", arrays), _DECIDED)
         self._outcomes = _to_records(strip_prefix("outcomes.", arrays), _OUTCOME)
+
+
+def _in_order(records: NDArray[Any]) -> NDArray[Any]:
+    """Records in the order of time, at one time of keys."""
+    return records[np.lexsort((records["key"], records["at_ms"]))]
 
 
 def _to_records(columns: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -1,0 +1,1 @@
+"""The inner loops of the trainers: scaling, chances, clusters, factors of sessions."""
