@@ -5,6 +5,7 @@ A learner whose reasons are no items may have a line in `LEARNER_TEXTS`; without
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,29 +27,29 @@ LEARNER_TEXTS = {
 OTHER_LEARNER_TEXT = "suggested by {}"
 
 
-def describe_reason(entry: ListEntry, names: Mapping[str, str]) -> str:
-    """Return the reason of one entry as text, with the names of items.
+def describe_reason(item: str, reason: str, names: Mapping[str, str]) -> str:
+    """Return the reason of one entry of a list as text, with the names of items.
 
-    >>> from serving.reader import ListEntry
-    >>> describe_reason(ListEntry("cup-1", 0.5, "because:mug-1"), {"mug-1": "Grey mug"})
+    >>> describe_reason("cup-1", "because:mug-1", {"mug-1": "Grey mug"})
     'because you looked at Grey mug'
-    >>> describe_reason(ListEntry("cup-1", 0.5, "bought:mug-1"), {"mug-1": "Grey mug"})
+    >>> describe_reason("cup-1", "bought:mug-1", {"mug-1": "Grey mug"})
     'because you bought Grey mug'
     """
-    cause = cause_of(entry)
+    cause = cause_of(reason)
     if cause is None:
-        return LEARNER_TEXTS.get(entry.reason, OTHER_LEARNER_TEXT.format(entry.reason))
-    action = "bought" if entry.reason.startswith(BOUGHT_PREFIX) else "looked at"
-    if cause == entry.item:
+        return LEARNER_TEXTS.get(reason) or OTHER_LEARNER_TEXT.format(reason)
+    action = "bought" if reason.startswith(BOUGHT_PREFIX) else "looked at"
+    if cause == item:
         return f"because you {action} it"
     return f"because you {action} {names.get(cause, cause)}"
 
 
-def cause_of(entry: ListEntry) -> str | None:
-    """Return the item that is the reason of an entry, None if the reason is no item."""
+@lru_cache(maxsize=100_000)
+def cause_of(reason: str) -> str | None:
+    """Return the item that is a reason, None if the reason is no item."""
     for prefix in (VIEWED_PREFIX, BOUGHT_PREFIX):
-        if entry.reason.startswith(prefix):
-            return entry.reason.removeprefix(prefix)
+        if reason.startswith(prefix):
+            return reason.removeprefix(prefix)
     return None
 
 
@@ -103,10 +104,12 @@ class Explanation(msgspec.Struct):
 
 def explain_entries(shop: Storefront, entries: Sequence[ListEntry]) -> list[ExplainedItem]:
     """Return the entries with names and reasons as text. One round trip."""
-    causes = [cause for cause in map(cause_of, entries) if cause is not None]
+    causes = [cause for entry in entries if (cause := cause_of(entry.reason)) is not None]
     names = shop.names([*(entry.item for entry in entries), *causes])
     return [
-        ExplainedItem(e.item, names[e.item], e.score, e.reason, describe_reason(e, names))
+        ExplainedItem(
+            e.item, names[e.item], e.score, e.reason, describe_reason(e.item, e.reason, names)
+        )
         for e in entries
     ]
 

@@ -6,6 +6,7 @@ costs no other.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,9 +14,11 @@ import msgspec
 from operators.events.decode import RecordPosition
 from operators.readers.registry import RECORD_READERS
 from serving.http.errors import RequestError
+from state.dead_letters import DeadLetter
 
 if TYPE_CHECKING:
-    from state.dead_letters import DeadLetter
+    from collections.abc import Callable
+
     from state.events import Event
     from state.limits import Limits
 
@@ -33,14 +36,34 @@ FORMS = tuple(_ID_FIELDS)
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
+class Visitor:
+    """The visitor whose events name nobody: that of a cookie, else a new one, named when needed."""
+
+    def __init__(self, known: str, make_name: Callable[[], str]) -> None:
+        self.is_known = bool(known)
+        self._name = known
+        self._make_name = make_name
+
+    @property
+    def name(self) -> str:
+        """The id."""
+        if not self._name:
+            self._name = self._make_name()
+        return self._name
+
+    @property
+    def new_name(self) -> str:
+        """The id that was made here, "" if none was."""
+        return "" if self.is_known else self._name
+
+
 def read_body(
-    body: bytes, form: str, *, visitor: str, is_new: bool, now_ms: int, limits: Limits
+    body: bytes, form: str, *, visitor: Visitor | None, now_ms: int, limits: Limits
 ) -> list[Event | DeadLetter]:
     """The events of a body in their order, a dead letter for each that cannot be used.
 
-    An event without any id is one of `visitor`, if that is not "", unless it refuses analytics and the
-    visitor `is_new`. Raises RequestError where the body
-    as a whole cannot be read, or has too many events.
+    An event without any id is one of `visitor`, if there is one. Raises RequestError where the body as
+    a whole cannot be read, or has too many events.
     """
     if form not in FORMS:
         raise RequestError(400, "$.format", f"expected one of {', '.join(FORMS)}")
@@ -48,14 +71,15 @@ def read_body(
     if not records:
         raise RequestError(400, "$", "no events")
     results: list[Event | DeadLetter] = []
+    read = partial(RECORD_READERS[form], now_ms=now_ms, received_ms=now_ms, limits=limits)
     for index, record in enumerate(records):
-        results += RECORD_READERS[form](
-            _with_visitor(record, form, visitor, is_new=is_new) if visitor else record,
-            RecordPosition(_SOURCE, form, index),
-            now_ms=now_ms,
-            received_ms=now_ms,
-            limits=limits,
-        )
+        position = RecordPosition(_SOURCE, form, index)
+        found = read(record, position)
+        if visitor is not None and any(isinstance(one, DeadLetter) for one in found):
+            named = _with_visitor(record, form, visitor)
+            if named is not record:
+                found = read(named, position)
+        results += found
         if len(results) > EVENTS_MAX:
             raise RequestError(413, "$", f"more than {EVENTS_MAX} events: send them in parts")
     return results
@@ -82,8 +106,8 @@ def split_records(body: bytes) -> list[bytes]:
     return lines
 
 
-def _with_visitor(record: bytes, form: str, visitor: str, *, is_new: bool) -> bytes:
-    """A record with the visitor's id, unless it has an id of its own."""
+def _with_visitor(record: bytes, form: str, visitor: Visitor) -> bytes:
+    """A record with the visitor's id, unless it has an id of its own, or refuses to get one."""
     anonymous, user = _ID_FIELDS[form]
     try:
         fields = msgspec.json.decode(record)
@@ -92,9 +116,9 @@ def _with_visitor(record: bytes, form: str, visitor: str, *, is_new: bool) -> by
     if not isinstance(fields, dict) or fields.get(anonymous) or fields.get(user):
         return record
     consent = fields.get("consent")
-    if is_new and isinstance(consent, dict) and consent.get("analytics") is False:
+    if not visitor.is_known and isinstance(consent, dict) and consent.get("analytics") is False:
         return record  # who refuses to be recognised gets no id
-    return msgspec.json.encode({**fields, anonymous: visitor})
+    return msgspec.json.encode({**fields, anonymous: visitor.name})
 
 
 def _is_json(body: bytes) -> bool:

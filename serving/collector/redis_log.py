@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ class RedisEventLog:
             for record in records
         ]
         try:
-            await asyncio.wait_for(self._appender.append(entries), self._timeout_s)
+            await self._appender.append(entries)
         except (TimeoutError, StoreError) as error:
             raise LogUnavailableError(str(error) or "Redis is too slow") from error
 

@@ -10,18 +10,19 @@ import zlib
 from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.responses import Response
 
-from serving.collector.forms import read_body
+from serving.collector.forms import Visitor, read_body
 from serving.collector.intake import Sender
 from serving.http.access import COOKIE
 from serving.http.errors import RequestError, read_bytes
+from serving.http.messages import BytesResponse, parameter
 from state.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from serving.collector.intake import Intake
     from serving.http.access import Caller, StorefrontAccess
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX = 1024 * 1024
 SEGMENT_CALLS = ("batch", "b", "track", "t", "page", "p", "identify", "i", "alias", "a", "screen")
 """The calls of Segment's HTTP API, in the long form of servers and in the short one of analytics.js."""
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-type", b"application/json"),
+    (b"x-content-type-options", b"nosniff"),
+)
 SHORT_CALLS = {"b": "batch", "t": "track", "p": "page", "i": "identify", "a": "alias"}
 
 
@@ -53,7 +59,7 @@ class CollectorRoutes:
 
     async def events(self, request: Request) -> Response:
         """Answer `POST /v1/events`: one event, an array, or lines."""
-        return await self._collect(request, request.query_params.get("format", "penstock"), "")
+        return await self._collect(request, parameter(request, "format", "penstock"), "")
 
     async def segment(self, request: Request) -> Response:
         """Answer a call of Segment's HTTP API."""
@@ -66,24 +72,18 @@ class CollectorRoutes:
             body = _with_type(body, call)
         caller = self._admit(request, _key_of_page(request, body if call else b""))
         now_ms = self._clock_ms()
-        visitor = "" if caller.is_trusted else self._access.visitor_of(_cookie(request))
-        new_visitor = "" if visitor or caller.is_trusted else self._access.new_visitor()
-        results = read_body(
-            body,
-            form,
-            visitor=visitor or new_visitor,
-            is_new=not visitor,
-            now_ms=now_ms,
-            limits=self._limits,
-        )
+        visitor = None
+        if not caller.is_trusted:
+            known = self._access.visitor_of(request.cookies.get(COOKIE, ""))
+            visitor = Visitor(known, self._access.new_visitor)
+        results = read_body(body, form, visitor=visitor, now_ms=now_ms, limits=self._limits)
         sender = Sender(caller.is_trusted, refuses_ads=request.headers.get("sec-gpc") == "1")
         answer = await self._intake.accept(results, sender, now_ms)
-        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
         # analytics.js and server libraries of Segment take 200 only.
         status = 200 if call else 202
-        response = Response(msgspec.json.encode(answer), status, headers, "application/json")
-        if new_visitor and _may_set_cookie(results, new_visitor):
-            self._set_cookie(request, response, new_visitor)
+        response = BytesResponse(msgspec.json.encode(answer), status, _HEADERS)
+        if visitor is not None and visitor.new_name and _counts_for(results, visitor.new_name):
+            self._set_cookie(request, response, visitor.new_name)
         return response
 
     def _set_cookie(self, request: Request, response: Response, visitor: str) -> None:
@@ -97,8 +97,8 @@ class CollectorRoutes:
         )
 
 
-def _may_set_cookie(results: Sequence[Event | DeadLetter], visitor: str) -> bool:
-    """Whether an event counts for the new visitor; none does that refuses analytics."""
+def _counts_for(results: Sequence[Event | DeadLetter], visitor: str) -> bool:
+    """Whether an event counts for a visitor."""
     return any(isinstance(one, Event) and one.anonymous_id == visitor for one in results)
 
 
@@ -132,7 +132,7 @@ def _with_type(body: bytes, call: str) -> bytes:
 
 def _key_of_page(request: Request, body: bytes) -> str:
     """The key of a page that sends no header: in the query, or in the body, as analytics.js does."""
-    key = request.query_params.get("key", "")
+    key = parameter(request, "key")
     if key or not body:
         return key
     try:
@@ -141,7 +141,3 @@ def _key_of_page(request: Request, body: bytes) -> str:
         return ""
     key = fields.get("writeKey", "") if isinstance(fields, dict) else ""
     return key if isinstance(key, str) else ""
-
-
-def _cookie(request: Request) -> str:
-    return request.cookies.get(COOKIE, "")

@@ -7,6 +7,7 @@ are guessing.
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ class TokenAttempts:
         return due_s - (BURST_TRIES - 1) * INTERVAL_S - self._clock()
 
 
+@lru_cache(maxsize=10_000)
 def network(address: str) -> str:
     """Return the key of one client: an IPv4 address, or the /64 network of an IPv6 customer.
 

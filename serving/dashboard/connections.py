@@ -1,69 +1,18 @@
-"""Limits the number of connections and requests, and the time in which a request must arrive.
-
-Independent of what is requested. `/healthz` is always answered: a client that opens connections without
-sending a request takes no slot from others.
-"""
+"""Limits the number of requests in progress, whatever is requested. `/healthz` is always answered."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import h11
 from starlette.responses import PlainTextResponse
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-REQUEST_S_MAX = 10.0
-"""A request that is not complete after so long is dropped: nobody types one by hand."""
 HEALTH_PATH = "/healthz"
-_ARRIVED = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
-
-
-def limited_protocol(
-    connections_max: int, request_s_max: float = REQUEST_S_MAX
-) -> type[H11Protocol]:
-    """Return a protocol for uvicorn that limits connections.
-
-    Above `connections_max` the oldest connection without a request is closed; if all have sent one, the
-    new connection is closed.
-    """
-    idle: dict[H11Protocol, asyncio.TimerHandle] = {}  # oldest first
-
-    class LimitedProtocol(H11Protocol):
-        """One connection."""
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > connections_max:
-                oldest = next(iter(idle), self)
-                oldest.transport.abort()
-            self._start_timer()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.conn.their_state in _ARRIVED:
-                self._cancel_timer()
-            elif self not in idle:
-                self._start_timer()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._cancel_timer()
-            super().connection_lost(exc)
-
-        def _start_timer(self) -> None:
-            idle[self] = self.loop.call_later(request_s_max, self.transport.close)
-
-        def _cancel_timer(self) -> None:
-            if (timer := idle.pop(self, None)) is not None:
-                timer.cancel()
-
-    return LimitedProtocol
 
 
 class Slots:

@@ -147,7 +147,7 @@ class StorefrontAccess:
 
     def _digest(self, visitor: str, expires_s: str) -> str:
         message = f"{visitor}|{expires_s}".encode()
-        return hmac.new(self._signing_key, message, hashlib.sha256).hexdigest()
+        return hmac.digest(self._signing_key, message, "sha256").hex()
 
 
 def _authorization(header: str) -> str:

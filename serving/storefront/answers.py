@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class Card(msgspec.Struct, omit_defaults=True):
+class Card(msgspec.Struct, omit_defaults=True, gc=False):
     """What a page shows of an item, as far as events or the catalogue contained it."""
 
     name: str = ""
@@ -20,7 +20,7 @@ class Card(msgspec.Struct, omit_defaults=True):
     image_url: str = ""
 
 
-class ListedItem(msgspec.Struct, omit_defaults=True):
+class ListedItem(msgspec.Struct, omit_defaults=True, gc=False):
     """One item of a list. `position` counts from 1; `why` is the reason in words.
 
     `propensity` is set where the item was explored: send it back with its views and clicks.
@@ -35,7 +35,7 @@ class ListedItem(msgspec.Struct, omit_defaults=True):
     card: Card | None = None
 
 
-class ListAnswer(msgspec.Struct):
+class ListAnswer(msgspec.Struct, gc=False):
     """A list for one slot of a page. Send `list` back with its views and clicks.
 
     `place` is where its first item comes from: `own`, `item` (similar to the item of the page), `cart`,

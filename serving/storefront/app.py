@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from serving.collector.routes import SEGMENT_CALLS
 from serving.dashboard.guard import address_of
 from serving.http.access import COOKIE, KEY_HEADER
 from serving.http.errors import FieldProblem, Problems, RequestError, read_bytes
+from serving.http.messages import BytesResponse, RawHeaders, parameter, query_of
 from serving.storefront import metrics
 from serving.storefront.answers import ListAnswer, PageAnswer
 from serving.storefront.openapi import document
@@ -53,6 +55,17 @@ NEVER = "no-store"
 EVERYBODY = "all"
 """The audience of lists that do not depend on who asks: a CDN may keep them."""
 PREFLIGHT_S = 600
+_VARY = {PERSONAL: f"Cookie, {KEY_HEADER}, Origin", SHARED: "Origin"}
+"""Also an answer to a request without an origin varies by it: a CDN may keep that one."""
+_HEADERS: dict[str, RawHeaders] = {
+    cache: (
+        (b"cache-control", cache.encode()),
+        (b"content-type", b"application/json"),
+        (b"x-content-type-options", b"nosniff"),
+        *(((b"vary", _VARY[cache].encode()),) if cache in _VARY else ()),
+    )
+    for cache in (PERSONAL, SHARED, NEVER)
+}
 SNIPPET = Path(__file__).parents[1] / "static" / "snippet.js"
 
 
@@ -82,10 +95,10 @@ class StorefrontApp:
     async def one_list(self, request: Request) -> Response:
         """Answer `GET /v1/lists/{slot}`."""
         caller = self.admit(request)
-        page = page_of_query(request.path_params["slot"], request.query_params.multi_items())
-        for_all = request.query_params.get("audience") == EVERYBODY
+        page = page_of_query(request.path_params["slot"], query_of(request))
+        for_all = parameter(request, "audience") == EVERYBODY
         answers, is_shared = await self._find(request, caller, page, for_all=for_all)
-        return _cached(request, answers[0], answers, is_shared=is_shared)
+        return _cached(request, answers[0], is_shared=is_shared)
 
     async def page_lists(self, request: Request) -> Response:
         """Answer `POST /v1/lists`."""
@@ -97,21 +110,25 @@ class StorefrontApp:
     async def shopper(self, request: Request) -> Response:
         """Answer `GET /v1/shopper`. A page sees its own visitor."""
         caller = self.admit(request)
-        page = page_of_query("home", request.query_params.multi_items())
+        page = page_of_query("home", query_of(request))
         answer = await self._finder.shopper(self._shopper_of(request, caller, page))
         return _json(answer, cache=NEVER if answer.degraded else PERSONAL)
 
     async def content(self, request: Request) -> Response:
         """Answer `GET /v1/content/{slot}`."""
         caller = self.admit(request)
-        page = page_of_query("home", request.query_params.multi_items())
+        page = page_of_query("home", query_of(request))
         shopper = await self._finder.shopper(self._shopper_of(request, caller, page))
         answer = self._contents.choose(request.path_params["slot"], shopper.segments)
         return _json(answer, cache=NEVER if shopper.degraded else PERSONAL)
 
     async def snippet(self, request: Request) -> Response:
         """Answer `GET /v1/snippet.js`: the script of a page. Anybody may have it."""
-        headers = {"cross-origin-resource-policy": "cross-origin", "cache-control": SHARED}
+        headers = {
+            "cross-origin-resource-policy": "cross-origin",
+            "cache-control": SHARED,
+            "vary": _VARY[SHARED],
+        }
         return FileResponse(SNIPPET, media_type="text/javascript", headers=headers)
 
     async def openapi(self, request: Request) -> Response:
@@ -147,7 +164,8 @@ class StorefrontApp:
         else:
             shopper = "" if for_all else self._shopper_of(request, caller, page)
             answers = await self._finder.find(shopper, page)
-        metrics.DEGRADED.inc(sum(answer.degraded for answer in answers))
+        if degraded := sum(answer.degraded for answer in answers):
+            metrics.DEGRADED.inc(degraded)
         return answers, not shopper and for_all
 
     def admit(self, request: Request, key: str | None = None) -> Caller:
@@ -155,7 +173,7 @@ class StorefrontApp:
 
         `key` is that of a page; without it, the one in the query.
         """
-        key_of_page = request.query_params.get("key", "") if key is None else key
+        key_of_page = parameter(request, "key") if key is None else key
         caller = self._access.caller(request.headers, key_of_page)
         self._rates.count(caller.key, "" if caller.is_trusted else address_of(request))
         return caller
@@ -166,6 +184,8 @@ class StorefrontApp:
 
     def measured(self, route: str, handler: Handler) -> Handler:
         """A handler with its metrics, whose `RequestError` becomes an answer."""
+        seconds = metrics.SECONDS.labels(route)
+        counts = lru_cache(partial(metrics.REQUESTS.labels, route))
 
         async def answer(request: Request) -> Response:
             began_s = time.perf_counter()
@@ -178,8 +198,8 @@ class StorefrontApp:
                 response.headers.update(error.headers)
             finally:
                 self._in_flight -= 1
-            metrics.REQUESTS.labels(route, response.status_code).inc()
-            metrics.SECONDS.labels(route).observe(time.perf_counter() - began_s)
+            counts(response.status_code).inc()
+            seconds.observe(time.perf_counter() - began_s)
             return response
 
         return answer
@@ -234,27 +254,25 @@ def create_app(
     return starlette
 
 
-def _cached(
-    request: Request, answer: ListAnswer, answers: list[ListAnswer], *, is_shared: bool
-) -> Response:
+def _cached(request: Request, answer: ListAnswer, *, is_shared: bool) -> Response:
     """One list with its ETag, or 304 where the asker has it. The age of a list is no change of it."""
     if answer.degraded:
         return _json(answer, cache=NEVER)
-    same_age = msgspec.structs.replace(answer, age_ms=0)
-    digest = hashlib.blake2b(msgspec.json.encode(same_age), digest_size=12).hexdigest()
+    age_ms, answer.age_ms = answer.age_ms, 0
+    body = msgspec.json.encode(answer)
+    answer.age_ms = age_ms
+    digest = hashlib.blake2b(body, digest_size=12).hexdigest()
     etag, cache = f'W/"{digest}"', SHARED if is_shared else PERSONAL
     if etag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers={"etag": etag, "cache-control": cache})
-    response = _json(answer, cache=cache)
-    response.headers["etag"] = etag
-    return response
+        headers = {"etag": etag, "cache-control": cache, "vary": _VARY[cache]}
+        return Response(status_code=304, headers=headers)
+    # Text in JSON has no bare quotation marks, so the first match is the field.
+    aged = body.replace(b'"age_ms":0', b'"age_ms":%d' % age_ms, 1)
+    return BytesResponse(aged, 200, (*_HEADERS[cache], (b"etag", etag.encode())))
 
 
 def _json(answer: Any, *, cache: str, status: int = 200) -> Response:
-    headers = {"cache-control": cache, "x-content-type-options": "nosniff"}
-    if cache == PERSONAL:
-        headers["vary"] = f"Cookie, {KEY_HEADER}"
-    return Response(msgspec.json.encode(answer), status, headers, "application/json")
+    return BytesResponse(msgspec.json.encode(answer), status, _HEADERS[cache])
 
 
 async def _unknown(request: Request, error: Exception) -> Response:

@@ -14,19 +14,21 @@ Where the items of a slot come from, in this order, until there are enough:
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from serving.explain import cause_of, describe_reason
 from serving.list_order import CATEGORY, OWN, fallback_lists
-from serving.reader import ListEntry, display_name
+from serving.reader import display_name
 from serving.storefront.answers import Card, ListAnswer, ListedItem
 from serving.storefront.shared import EMPTY, StoredList
 from state import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from serving.storefront.requests import SlotRequest
 
@@ -51,11 +53,17 @@ class KnownShopper(msgspec.Struct):
 
 
 class Candidate(NamedTuple):
-    """An item that may be listed, and the list that it comes from."""
+    """An item that may be listed, as in `ListEntry`, and the list that it comes from."""
 
-    entry: ListEntry
+    item: str
+    score: float
+    reason: str
     place: str
     stored: StoredList
+
+
+_NOTHING = Candidate("", 0.0, "", NONE, EMPTY)
+_BLANK = Card()
 
 
 class Assembly:
@@ -85,7 +93,7 @@ class Assembly:
 
         `shown_before` are the items of the earlier parts of the same list: it goes on after them.
         """
-        chosen: list[Candidate] = []
+        chosen: list[tuple[Candidate, Card | None]] = []
         left_out = {request.item, *request.cart, *request.exclude, *shown_before}
         if not self._repeat:
             left_out |= self._on_page
@@ -93,21 +101,24 @@ class Assembly:
         wanted = request.n + offset
         for source in self._sources(request):
             candidates = yield from source
-            waiting = [one for one in candidates if one.entry.item not in left_out]
-            while waiting and len(chosen) < wanted:
-                size = wanted - len(chosen) + _MARGIN
-                part, waiting = waiting[:size], waiting[size:]
+            # A few at a time: a list has a hundred, and mostly the first ones are shown.
+            waiting = (one for one in candidates if one.item not in left_out)
+            while len(chosen) < wanted:
+                part = [*islice(waiting, wanted - len(chosen) + _MARGIN)]
+                if not part:
+                    break
                 yield _cards_of(part)
                 for one in part:
-                    item = one.entry.item
-                    if item not in left_out and self._fits(item, request):
-                        chosen.append(one)
-                        left_out.add(item)
+                    card = self._card(one.item)
+                    if one.item not in left_out and _fits(card, request):
+                        chosen.append((one, card))
+                        left_out.add(one.item)
             if len(chosen) >= wanted:
                 break
         shown = chosen[offset:wanted]
-        self._on_page.update(one.entry.item for one in shown)
-        answer = self._answer(request, chosen[:1], shown, 1 + (len(shown_before) or offset))
+        self._on_page.update([one.item for one, _ in shown])
+        origin = chosen[0][0] if chosen else _NOTHING
+        answer = self._answer(request, origin, shown, 1 + (len(shown_before) or offset))
         if shown_before:
             answer.list_id = request.list_id
         return answer
@@ -121,7 +132,7 @@ class Assembly:
 
     def _sources(
         self, request: SlotRequest
-    ) -> Iterator[Generator[list[str], None, list[Candidate]]]:
+    ) -> Iterator[Generator[list[str], None, Iterable[Candidate]]]:
         """Where items come from, in order."""
         shopper, slot = self._shopper, request.slot
         own = shopper.own.get(slot) or shopper.own.get(keys.SLOT) or EMPTY
@@ -131,25 +142,24 @@ class Assembly:
         elif slot == "cart" and request.cart:
             yield self._summed([keys.bought_key(item) for item in request.cart])
             yield self._summed([keys.similar_key(item) for item in request.cart])
-        yield _given([Candidate(entry, OWN, own) for entry in _entries(own)])
+        yield _given(_candidates(OWN, own))
         if slot == "category" and request.category:
             yield self._stored(CATEGORY, keys.popular_key("category", request.category))
         for place, _, key in fallback_lists(shopper.segments, top_category):
             yield self._stored(place, key)
 
-    def _stored(self, place: str, key: str) -> Generator[list[str], None, list[Candidate]]:
+    def _stored(self, place: str, key: str) -> Generator[list[str], None, Iterable[Candidate]]:
         yield [key]
-        stored = self._list(key)
-        return [Candidate(entry, place, stored) for entry in _entries(stored)]
+        return _candidates(place, self._list(key))
 
     def _similar_to(
         self, item: str, own: StoredList
     ) -> Generator[list[str], None, list[Candidate]]:
         """The similar items. Those that are in the own list too change places, in its order."""
-        found = yield from self._stored(ITEM, keys.similar_key(item))
+        found = [*(yield from self._stored(ITEM, keys.similar_key(item)))]
         rank = {entry[0]: position for position, entry in enumerate(own.items)}
-        places = [at for at, one in enumerate(found) if one.entry.item in rank]
-        by_own = sorted((found[at] for at in places), key=lambda one: rank[one.entry.item])
+        places = [at for at, one in enumerate(found) if one.item in rank]
+        by_own = sorted((found[at] for at in places), key=lambda one: rank[one.item])
         for at, one in zip(places, by_own, strict=True):
             found[at] = one
         return found
@@ -161,32 +171,19 @@ class Assembly:
         first: dict[str, Candidate] = {}
         for key in list_keys:
             stored = self._list(key)
-            for rank, entry in enumerate(_entries(stored), 1):
-                sums[entry.item] = sums.get(entry.item, 0.0) + 1 / rank
-                first.setdefault(entry.item, Candidate(entry, CART, stored))
+            for rank, candidate in enumerate(_candidates(CART, stored), 1):
+                item = candidate.item
+                sums[item] = sums.get(item, 0.0) + 1 / rank
+                first.setdefault(item, candidate)
         return [first[item] for item in sorted(sums, key=lambda item: (-sums[item], item))]
-
-    def _fits(self, item: str, request: SlotRequest) -> bool:
-        """Whether an item may be listed: not sold out, and known to fit the filters."""
-        card = self._card(item)
-        if card is not None and not card.available:
-            return False
-        if request.category:
-            category = card.category if card else ""
-            if category != request.category and not category.startswith(request.category + "/"):
-                return False
-        if request.price_max is not None:
-            return card is not None and card.price is not None and card.price <= request.price_max
-        return True
 
     def _answer(
         self,
         request: SlotRequest,
-        first: list[Candidate],
-        shown: list[Candidate],
+        origin: Candidate,
+        shown: Sequence[tuple[Candidate, Card | None]],
         first_position: int,
     ) -> ListAnswer:
-        origin = first[0] if first else Candidate(ListEntry("", 0.0, ""), NONE, EMPTY)
         stored = origin.stored
         return ListAnswer(
             list_id=self._list_id(request, stored.at),
@@ -197,25 +194,22 @@ class Assembly:
             at=stored.at,
             age_ms=max(self._now_ms - stored.at, 0) if stored.at else 0,
             degraded=False,
-            items=[self._listed(one, at) for at, one in enumerate(shown, first_position)],
+            items=[
+                self._listed(one, card, at) for at, (one, card) in enumerate(shown, first_position)
+            ],
         )
 
-    def _listed(self, candidate: Candidate, position: int) -> ListedItem:
-        item, score, reason = candidate.entry
-        explore = candidate.stored.explore or {}
+    def _listed(self, candidate: Candidate, card: Card | None, position: int) -> ListedItem:
+        item, score, reason, _, stored = candidate
         names = {}
-        if (cause := cause_of(candidate.entry)) is not None:
-            card = self._card(cause) or Card()
-            names[cause] = display_name(cause, card.name, card.brand, card.category)
-        return ListedItem(
-            id=item,
-            position=position,
-            score=score,
-            reason=reason,
-            why=describe_reason(candidate.entry, names),
-            propensity=explore.get("propensity") if explore.get("item") == item else None,
-            card=self._card(item),
-        )
+        if (cause := cause_of(reason)) is not None:
+            of_cause = self._card(cause) or _BLANK
+            names[cause] = display_name(cause, of_cause.name, of_cause.brand, of_cause.category)
+        propensity = None
+        if stored.explore is not None and stored.explore.get("item") == item:
+            propensity = stored.explore.get("propensity")
+        why = describe_reason(item, reason, names)
+        return ListedItem(item, position, score, reason, why, propensity, card)
 
     def _list_id(self, request: SlotRequest, at_ms: int) -> str:
         """An id of this list for this shopper, which names neither."""
@@ -228,20 +222,36 @@ class Assembly:
         return value if isinstance(value, StoredList) else EMPTY
 
     def _card(self, item: str) -> Card | None:
-        value = self._value_of(keys.card_key(item))
-        return value if isinstance(value, Card) else None
+        return self._value_of(_card_key(item))  # type: ignore[return-value]  # such a key has a card
 
 
-def _given(candidates: list[Candidate]) -> Generator[list[str], None, list[Candidate]]:
+def _fits(card: Card | None, request: SlotRequest) -> bool:
+    """Whether an item may be listed: not sold out, and known to fit the filters."""
+    if card is not None and not card.available:
+        return False
+    if request.category:
+        category = card.category if card else ""
+        if category != request.category and not category.startswith(request.category + "/"):
+            return False
+    if request.price_max is not None:
+        return card is not None and card.price is not None and card.price <= request.price_max
+    return True
+
+
+def _given(candidates: Iterable[Candidate]) -> Generator[list[str], None, Iterable[Candidate]]:
     yield []
     return candidates
 
 
-def _entries(stored: StoredList) -> list[ListEntry]:
-    return [ListEntry(*entry) for entry in stored.items]
+def _candidates(place: str, stored: StoredList) -> Iterator[Candidate]:
+    return (Candidate(*entry, place, stored) for entry in stored.items)
 
 
 def _cards_of(candidates: Sequence[Candidate]) -> list[str]:
-    causes = [cause_of(one.entry) for one in candidates]
-    names = [*(one.entry.item for one in candidates), *filter(None, causes)]
-    return [keys.card_key(name) for name in dict.fromkeys(names)]
+    names = dict.fromkeys(one.item for one in candidates)
+    names |= dict.fromkeys(filter(None, (cause_of(one.reason) for one in candidates)))
+    return [*map(_card_key, names)]
+
+
+_card_key = lru_cache(maxsize=100_000)(keys.card_key)
+"""A list asks for some sixty keys of cards, mostly those of the list before."""

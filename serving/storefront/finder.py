@@ -16,7 +16,7 @@ from serving.storefront.shared import command_for, parse_list
 from state import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from serving.storefront.reads import TimedReads
     from serving.storefront.requests import PageRequest, SlotRequest
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 REMEMBERED_ANSWERS = 10_000
 """Answers kept for a Redis that is away, and lists kept for their next part; some 5 KB each."""
+_NEEDED_FIELDS = ("refused", "top_category")
+"""Fields of a profile on which lists depend."""
 _TRIPS_MAX = 20
 """A page of eight slots needs fewer; a guard against a loop, not a limit that a page may reach."""
 
@@ -67,6 +69,7 @@ class Finder:
         self._clock_ms = clock_ms
         self._list_key = list_key
         self._shopper_fields = shopper_fields
+        self._fields = tuple(dict.fromkeys((*_NEEDED_FIELDS, *shopper_fields)))
         self._last_answers: Recent[ListAnswer] = Recent(REMEMBERED_ANSWERS)
         self._shown: Recent[tuple[str, ...]] = Recent(REMEMBERED_ANSWERS)
 
@@ -137,7 +140,7 @@ class Finder:
             return KnownShopper()
         slots = dict.fromkeys([keys.SLOT, *(one.slot for one in page.slots)]) if page else {}
         stale = self._shared.stale(_likely_keys(page)) if page else []
-        commands = _commands_of(shopper_id, slots)
+        commands = self._commands_of(shopper_id, slots)
         replies = await self._reads.read(
             [("GET", keys.alias_key(shopper_id)), *commands, *map(command_for, stale)]
         )
@@ -146,8 +149,29 @@ class Finder:
         alias, found = replies[0], replies[1 : 1 + len(commands)]
         if alias:
             shopper_id = alias.decode()
-            found = await self._reads.read(_commands_of(shopper_id, slots))
-        return _shopper_of(shopper_id, slots, found)
+            found = await self._reads.read(self._commands_of(shopper_id, slots))
+        return self._shopper_of(shopper_id, slots, found)
+
+    def _commands_of(self, shopper_id: str, slots: dict[str, None]) -> list[ReadCommand]:
+        return [
+            ("HGETALL", keys.segments_key(shopper_id)),
+            ("HMGET", keys.profile_key(shopper_id), *self._fields),
+            *(("GET", keys.top_key(shopper_id, slot)) for slot in slots),
+        ]
+
+    def _shopper_of(
+        self, shopper_id: str, slots: dict[str, None], replies: list[Any]
+    ) -> KnownShopper:
+        entered = replies[0]
+        segments = entered.items() if isinstance(entered, dict) else _pairs(entered)
+        profile = zip(self._fields, replies[1], strict=True)
+        lists = zip(slots, replies[2:], strict=True)
+        return KnownShopper(
+            shopper_id,
+            {slot: parse_list(reply) for slot, reply in lists if reply},
+            {segment.decode(): int(since_ms) for segment, since_ms in segments},
+            {name: value.decode() for name, value in profile if value is not None},
+        )
 
     def _assembly(self, shopper: KnownShopper, page: PageRequest) -> Assembly:
         return Assembly(
@@ -189,25 +213,5 @@ def _likely_keys(page: PageRequest) -> list[str]:
     return wanted
 
 
-def _commands_of(shopper_id: str, slots: dict[str, None]) -> list[ReadCommand]:
-    return [
-        ("HGETALL", keys.segments_key(shopper_id)),
-        ("HGETALL", keys.profile_key(shopper_id)),
-        *(("GET", keys.top_key(shopper_id, slot)) for slot in slots),
-    ]
-
-
-def _shopper_of(shopper_id: str, slots: dict[str, None], replies: list[Any]) -> KnownShopper:
-    segments, profile = (_texts(reply) for reply in replies[:2])
-    own = {slot: parse_list(reply) for slot, reply in zip(slots, replies[2:], strict=True) if reply}
-    return KnownShopper(
-        shopper_id,
-        own,
-        {segment: int(since_ms) for segment, since_ms in segments.items()},
-        profile,
-    )
-
-
-def _texts(reply: Any) -> dict[str, str]:
-    flat = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
-    return {name.decode(): value.decode() for name, value in flat.items()}
+def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)

@@ -6,7 +6,6 @@ request in many the time limit, and all others nothing.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from state.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from state.store import AsyncReader, ReadCommand
+    from state.store import AsyncPipe, ReadCommand
 
 PAUSE_S = 0.25
 """After some failures no read is tried for so long. A Redis that is back is used within this time."""
@@ -33,8 +32,8 @@ class UnavailableError(Exception):
 class TimedReads:
     """Reads with a time limit, and whether the last one was answered."""
 
-    def __init__(self, reader: AsyncReader, timeout_s: float, clock: Callable[[], float]) -> None:
-        self._reader = reader
+    def __init__(self, pipe: AsyncPipe, timeout_s: float, clock: Callable[[], float]) -> None:
+        self._pipe = pipe
         self._timeout_s = timeout_s
         self._clock = clock
         self._resume_s = 0.0
@@ -54,7 +53,7 @@ class TimedReads:
                 raise UnavailableError
             self._resume_s = self._clock() + PAUSE_S  # only this request tries
         try:
-            replies = await asyncio.wait_for(self._reader.read_many(commands), self._timeout_s)
+            replies = await self._pipe.call(commands, self._timeout_s)
         except (TimeoutError, StoreError) as error:
             self._record_failure(error)
             raise UnavailableError from error

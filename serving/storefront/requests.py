@@ -5,6 +5,7 @@ To add a parameter: a field of `SlotRequest`, and its use in `assembly`. The lim
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -59,10 +60,11 @@ _INTEGERS, _NUMBERS = ("n", "offset"), ("price_max",)
 _IGNORED = ("key", "audience")
 
 
-def page_of_query(slot: str, query: Iterable[tuple[str, str]]) -> PageRequest:
+@lru_cache(maxsize=1000)
+def page_of_query(slot: str, query: tuple[tuple[str, str], ...]) -> PageRequest:
     """The request of one list by its query parameters. Raises RequestError.
 
-    >>> page_of_query("cart", [("cart", "a,b"), ("n", "3")]).slots[0].cart
+    >>> page_of_query("cart", (("cart", "a,b"), ("n", "3"))).slots[0].cart
     ('a', 'b')
     """
     fields: dict[str, Any] = {"slot": slot}

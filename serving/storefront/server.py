@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import uvicorn
 from prometheus_client import start_http_server
 
+from serving.collector.grouped_log import GroupedLog
 from serving.collector.intake import Intake
 from serving.collector.routes import CollectorRoutes
 from serving.collector.spool import open_spool
-from serving.dashboard.connections import limited_protocol
 from serving.dashboard.server import listen_at, parse_listen, run_until
 from serving.http.access import StorefrontAccess
+from serving.http.protocols import HEAD_BYTES_MAX, best_protocol
 from serving.http.rates import RequestRates
 from serving.storefront import metrics
 from serving.storefront.app import StorefrontApp, create_app
@@ -26,17 +27,20 @@ from serving.storefront.reads import TimedReads
 from serving.storefront.shared import SharedValues
 from state import keys
 from state.errors import ConfigurationError, StoreError
-from state.store import AsyncReader
+from state.store import AsyncPipe
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from starlette.types import ASGIApp
 
     from serving.collector.event_log import CollectorLog
     from serving.storefront.app import PageRoute
     from state.config import Settings
 
 STOP_S = 2
+CONNECT_S = 2.0
 CONNECTIONS_PER_REQUEST = 4
 """Connections that browsers keep open for each request in progress."""
 
@@ -65,8 +69,8 @@ class StorefrontServer:
             clock_s=time.time,
             environment=environment,
         )
-        self._reader = AsyncReader(redis_url, timeout_ms=settings.redis.timeout_ms)
-        reads = TimedReads(self._reader, storefront.read_timeout_ms / 1000, time.monotonic)
+        self._pipe = AsyncPipe(redis_url, timeout_ms=settings.redis.timeout_ms)
+        reads = TimedReads(self._pipe, storefront.read_timeout_ms / 1000, time.monotonic)
         shared = SharedValues(
             2 * storefront.cards_max, storefront.shared_max_age_ms / 1000, time.monotonic
         )
@@ -86,21 +90,16 @@ class StorefrontServer:
             slots=storefront.slots,
             in_flight_max=storefront.in_flight_max,
         )
-        self._log = event_log
-        self._intake = Intake(event_log, open_spool(settings.collector)) if event_log else None
+        self._log = GroupedLog(event_log) if event_log else None
+        self._intake = Intake(self._log, open_spool(settings.collector)) if self._log else None
         collector = None
         if self._intake is not None:
             collector = CollectorRoutes(
                 self._intake, access, application.admit, _clock_ms, settings.source.limits
             )
-        self._config = uvicorn.Config(
+        self._config = server_config(
             create_app(application, collector, access.origins, pages(access)),
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_S,
-            h11_max_incomplete_event_size=16_384,
-            http=limited_protocol(CONNECTIONS_PER_REQUEST * storefront.in_flight_max),
+            CONNECTIONS_PER_REQUEST * storefront.in_flight_max,
         )
         self._socket = listen_at(host, port, f"storefront.listen {storefront.listen}")
         self._metrics_listen = storefront.metrics_listen
@@ -109,21 +108,36 @@ class StorefrontServer:
 
     def serve(self, stop: threading.Event) -> None:
         """Serve until `stop` is set. Raises ConfigurationError where metrics cannot be served."""
-        with _metrics_endpoint(self._metrics_listen):
-            asyncio.run(self._serve(stop))
+        loop = self._config.get_loop_factory()
+        with _metrics_endpoint(self._metrics_listen), asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(self._serve(stop))
 
     async def _serve(self, stop: threading.Event) -> None:
         drain = asyncio.create_task(self._intake.drain_while_running()) if self._intake else None
         try:
-            with suppress(StoreError):  # connected before the first request, which has little time
-                await self._reader.read_one("EXISTS", keys.meta_key())
+            # Connected before the first request, which has little time.
+            with suppress(StoreError, TimeoutError):
+                await self._pipe.call([("EXISTS", keys.meta_key())], CONNECT_S)
             await run_until(uvicorn.Server(self._config), self._socket, stop)
         finally:
             if drain is not None:
                 drain.cancel()
             if self._log is not None:
                 await self._log.close()
-            await self._reader.close()
+            await self._pipe.close()
+
+
+def server_config(application: ASGIApp, connections_max: int) -> uvicorn.Config:
+    """How uvicorn serves an application: with the fastest parser and loop that are installed."""
+    return uvicorn.Config(
+        application,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_S,
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+        http=best_protocol()(connections_max),
+    )
 
 
 @contextmanager

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from state.store import ReadCommand
 
 
-class StoredList(msgspec.Struct):
+class StoredList(msgspec.Struct, gc=False):
     """A list as it lies in Redis; `explore` names the explored item and its propensity."""
 
     at: int

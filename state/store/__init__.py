@@ -6,8 +6,8 @@ No other package imports redis or hiredis. The files, from the URL to the keys:
 - `connection` is one connection for writing, `connections` all of a writer with the routing of keys.
 - `topology` finds the nodes of a cluster or of Sentinel; `client` is redis-py's client for reads.
 - `pipelined_writer` is the thread that sends writes, `outage` its patience; `streams` repairs streams.
-- `store` is what a flow uses; `async_reader` and
-  `async_appender` are for a server that answers many requests at once.
+- `store` is what a flow uses; `async_reader`, `async_pipe` and `async_appender` are for a server that
+  answers many requests at once.
 - `consumer_groups` reads streams with acknowledgement.
 - `lease` and `fence` keep a second writer out; `process_registry` lists the processes of a run.
 - `write_marker` shows whether Redis still has everything that was written.
@@ -20,6 +20,7 @@ again.
 
 from state.store.addresses import LOGIN_VARIABLE, USER_VARIABLE
 from state.store.async_appender import ENTRY_FIELD, AsyncAppender
+from state.store.async_pipe import AsyncPipe
 from state.store.async_reader import AsyncReader, ReadCommand
 from state.store.consumer_groups import ConsumerGroup, StreamEntry
 from state.store.digest import Digest, sha256
@@ -34,6 +35,7 @@ __all__ = [
     "LOGIN_VARIABLE",
     "USER_VARIABLE",
     "AsyncAppender",
+    "AsyncPipe",
     "AsyncReader",
     "Command",
     "ConsumerGroup",

@@ -1,7 +1,7 @@
-"""Appends entries to streams, for a server that answers many requests at once.
+"""Appends to streams from a server that takes in many events at once, on an event loop.
 
-An entry counts when Redis has it, and on disk where the server can say so (WAITAOF of Redis 7.2 and
-later, with an append-only file). An append that fails may have stored some of its entries.
+Where the server can say so, an append returns when its entries are synchronised to the append-only file
+(`WAITAOF`, Redis 7.2). Without such a file what Redis had not saved is lost with it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from state.errors import StoreError
-from state.store.async_reader import AsyncReader
+from state.store.async_pipe import AsyncPipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from state.store.async_reader import ReadCommand
 
 ENTRY_FIELD = "e"
 """The one field of an entry of an event stream."""
@@ -22,38 +24,59 @@ class AsyncAppender:
     """Appends to the streams of one Redis. For one event loop."""
 
     def __init__(self, url: str, *, timeout_ms: int) -> None:
-        self._client = AsyncReader(url, timeout_ms=timeout_ms)
+        self._url = url
         self._timeout_ms = timeout_ms
+        self._free: list[AsyncPipe] = []
+        self._pipes: list[AsyncPipe] = []
         self._syncs: bool | None = None
 
     async def append(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """Append values to streams, each with an id of the server. Raises StoreError."""
-        if self._syncs is None:
-            self._syncs = await self.syncs_to_disk()
-        commands: list[tuple[str | bytes | int | float, ...]] = [
-            ("XADD", key, "*", ENTRY_FIELD, value) for key, value in entries
-        ]
-        if self._syncs:
-            # In the same pipeline, hence on the same connection: it waits for the writes before it.
-            commands.append(("WAITAOF", 1, 0, self._timeout_ms))
-        replies = await self._client.read_many(commands)
+        """Append values to streams, each with an id of the server.
+
+        Raises StoreError or TimeoutError; some may be stored then.
+        """
+        # A connection for each append that runs: one that waits for the disk takes no commands.
+        pipe = self._free.pop() if self._free else self._new_pipe()
+        try:
+            if self._syncs is None:
+                self._syncs = await self._syncs_to_disk(pipe)
+            commands: list[ReadCommand] = [
+                ("XADD", key, "*", ENTRY_FIELD, value) for key, value in entries
+            ]
+            if self._syncs:
+                commands.append(("WAITAOF", 1, 0, self._timeout_ms))
+            replies = await pipe.call(commands, self._timeout_ms / 1000)
+        finally:
+            self._free.append(pipe)
         if self._syncs and not replies[-1][0]:
-            raise StoreError(
-                f"Redis at {self._client.address} has not synchronised its file in time"
-            )
+            raise StoreError(f"Redis at {pipe.address} has not synchronised its file in time")
 
     async def syncs_to_disk(self) -> bool:
         """Whether the server has an append-only file and can say when an entry is in it."""
+        pipe = self._free.pop() if self._free else self._new_pipe()
         try:
-            await self._client.read_one("WAITAOF", 0, 0, 0)
-            info: Any = await self._client.read_one("INFO", "persistence")
+            return await self._syncs_to_disk(pipe)
+        finally:
+            self._free.append(pipe)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for pipe in self._pipes:
+            await pipe.close()
+
+    def _new_pipe(self) -> AsyncPipe:
+        pipe = AsyncPipe(self._url, timeout_ms=self._timeout_ms)
+        self._pipes.append(pipe)
+        return pipe
+
+    async def _syncs_to_disk(self, pipe: AsyncPipe) -> bool:
+        timeout_s = self._timeout_ms / 1000
+        try:
+            await pipe.call([("WAITAOF", 0, 0, 0)], timeout_s)
+            (info,) = await pipe.call([("INFO", "persistence")], timeout_s)
         except StoreError as error:
             if "unknown command" in str(error.__cause__).lower():
                 return False
             raise
-        text = info if isinstance(info, dict) else info.decode()
+        text: Any = info if isinstance(info, dict) else info.decode()
         return "aof_enabled:1" in text if isinstance(text, str) else bool(text["aof_enabled"])
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()

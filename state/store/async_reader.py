@@ -57,7 +57,7 @@ class AsyncReader:
         try:
             async with self._opening:
                 if self._client is None:
-                    self._client = await self._open()
+                    self._client = await self.open_client()
             if isinstance(self._client, aio.RedisCluster):
                 pipeline: Any = self._client.pipeline()
             else:
@@ -81,7 +81,8 @@ class AsyncReader:
         if client is not None:
             await client.aclose()
 
-    async def _open(self) -> Any:
+    async def open_client(self) -> Any:
+        """A new client of redis-py: of a cluster where it is one. The caller closes it."""
         address = self._address
         options = address.options | {"retry": Retry(NoBackoff(), 0)}
         if address.kind == "cluster":

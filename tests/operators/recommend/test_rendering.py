@@ -13,7 +13,6 @@ from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.registry import LEARNERS
 from operators.recommend.standalone import StandaloneRecommender
 from serving.explain import LEARNER_TEXTS, describe_reason
-from serving.reader import ListEntry
 from state import config_lists
 from state.events import Item
 from state.interactions import CART, PURCHASE, VIEW
@@ -137,13 +136,11 @@ def test_a_reason_says_whether_its_item_was_bought_or_viewed() -> None:
 
 @pytest.mark.parametrize("reason", ["popular", "factors", "own_brand", "explored", "because:i1"])
 def test_every_reason_has_a_text(reason: str) -> None:
-    text = describe_reason(ListEntry("i2", 0.5, reason), {"i1": "Grey mug"})
+    text = describe_reason("i2", reason, {"i1": "Grey mug"})
     assert "suggested by" not in text
     assert text in LEARNER_TEXTS.values() or text == "because you looked at Grey mug"
 
 
 def test_a_learner_without_a_text_is_named() -> None:
-    words: dict[str, Any] = {
-        name: describe_reason(ListEntry("i", 0.5, name), {}) for name in LEARNERS
-    }
+    words: dict[str, Any] = {name: describe_reason("i", name, {}) for name in LEARNERS}
     assert all(words.values())

@@ -17,8 +17,8 @@ from starlette.responses import PlainTextResponse
 
 from serving.dashboard import access, attempts, guard
 from serving.dashboard.app import EXPORTS_MAX
-from serving.dashboard.connections import limited_protocol
 from serving.dashboard.server import Server
+from serving.http.protocols import limited_protocol
 from state import keys
 from state.errors import ConfigurationError
 from state.store import Store
