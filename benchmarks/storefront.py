@@ -6,8 +6,8 @@ A real `penstock serve` before a real Redis with a small shop (`prepare`), and o
   shopper, cards in the process; beside it `GET /healthz` of the same server. `p99` is at half of the
   highest rate of each.
 - `collector`: `POST /v1/events` with what a page sends at once (`EVENTS_A_BODY`), each event decoded,
-  checked and acknowledged by Redis Streams or by Kafka (one node); beside it a route of the same
-  server program that answers 202 and leaves the same body unread.
+  checked and acknowledged by Redis Streams or by Kafka (one node); beside it the same server with
+  another handler of that route, which answers 202 and leaves the same body unread.
 
 `python -m benchmarks.storefront` prints rates in turn, processor time of the server a request, and the
 ratios of `benchmarks.table`.
@@ -16,7 +16,6 @@ ratios of `benchmarks.table`.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import subprocess
 import sys
@@ -26,23 +25,21 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import Response
-from starlette.routing import Route
+from msgspec.structs import replace
 
 from benchmarks import http_load
 from benchmarks.cores import cpu_s
 from flows.process.embedded_redis import EmbeddedRedis
 from flows.runtime.replay import replay_recordings
 from operators.synthetic.traffic import generate_events
-from serving.dashboard.server import listen_at, run_until
 from serving.http.access import COOKIE, KEY_VARIABLE, SECRET_VARIABLE, StorefrontAccess
-from serving.storefront.server import server_config
+from serving.http.messages import BytesResponse
+from serving.storefront.server import StorefrontServer
 from state import keys
 from state.config import Settings, Source
+from state.config_deployment import Storefront
 from state.store import Store
 from tests.installed import environment
 from tests.kafka_broker import KafkaBroker, free_port
@@ -51,14 +48,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from benchmarks.http_load import Load
     from flows.sources.recorded import Records
+    from serving.collector.routes import CollectorRoutes
 
+MODULE = "benchmarks.storefront"
 KEY, SECRET = "pk-benchmark", "the-secret-of-the-benchmark"
 EVENTS, SHOPPERS, ITEMS = 30_000, 1500, 300
-CONNECTIONS = 32
-EVENTS_A_BODY = 3
+CONNECTIONS = 64
+EVENTS_A_BODY = 1
 PARTITIONS = 4
 START_S = 60.0
 WARM_S = 1.0
@@ -214,13 +214,12 @@ def lists(door: Door, requests: Sequence[bytes], asked: Asked) -> dict[str, floa
 def collector(door: Door, unread: Door, asked: Asked) -> float:
     """Collected events beside bodies that nobody reads, in turn."""
     taken = [post(f"/v1/events?key={KEY}", body) for body in bodies()]
-    left = [post("/unread", body) for body in bodies()]
-    for one, load in ((door, taken), (unread, left)):
-        http_load.saturate(one.port, load, connections=CONNECTIONS, seconds=WARM_S)
+    for one in (door, unread):
+        http_load.saturate(one.port, taken, connections=CONNECTIONS, seconds=WARM_S)
     ratios = []
     for _ in range(asked.rounds):
         print("# unread bodies, then collected", flush=True)
-        plain = unread.saturated(left, asked, b"202").rate
+        plain = unread.saturated(taken, asked, b"202").rate
         ratios.append(door.saturated(taken, asked, b"202").rate / plain)
     return median(ratios)
 
@@ -234,7 +233,8 @@ def measure(asked: Asked, parts: Sequence[str] = ("lists", "redis", "kafka")) ->
             requests = prepare(redis.url, folder)
             with penstock_serve(redis.url, folder) as door:
                 found |= lists(door, requests, asked)
-        with running(["-m", __spec__.name, "--plain", str(plain_port)], plain_port) as unread:
+        plain = ["-m", MODULE, "--plain", str(plain_port), "--redis", redis.url]
+        with running(plain, plain_port) as unread:
             if "redis" in parts:
                 with penstock_serve(redis.url, folder) as door:
                     found["door_streams"] = collector(door, unread, asked)
@@ -250,18 +250,25 @@ def measure(asked: Asked, parts: Sequence[str] = ("lists", "redis", "kafka")) ->
     return found
 
 
-def serve_plain(port: int) -> None:
-    """Serve 202 to unread bodies, by the server program of `penstock serve`, until it is stopped."""
+class UnreadRoutes:
+    """In place of the collector's routes: an answer to a body that nobody reads."""
 
-    async def answer(request: Request) -> Response:
-        return Response(status_code=202 if request.method == "POST" else 200)
+    async def events(self, request: Request) -> Response:
+        """Answer 202."""
+        return BytesResponse(b"{}", 202, ())
 
-    routes = [Route("/unread", answer, methods=["POST"]), Route("/healthz", answer)]
-    config = server_config(Starlette(routes=routes), 4 * CONNECTIONS)
-    listening = listen_at("127.0.0.1", port, "the plain server", any_port=False)
-    loops = config.get_loop_factory()
-    with asyncio.Runner(loop_factory=loops) as runner:
-        runner.run(run_until(uvicorn.Server(config), listening, threading.Event()))
+    segment = events
+
+
+def serve_plain(port: int, redis_url: str) -> None:
+    """Serve as `penstock serve` does, but leave the bodies of events unread, until it is stopped."""
+    settings = replace(
+        Settings(), storefront=Storefront(listen=f"127.0.0.1:{port}", rate_max=10**6)
+    )
+    server = StorefrontServer(
+        settings, redis_url, collector=cast("CollectorRoutes", UnreadRoutes())
+    )
+    server.serve(threading.Event())
 
 
 def main() -> None:
@@ -272,9 +279,10 @@ def main() -> None:
     add("--seconds", type=float, default=default.seconds, help="of each load")
     add("--rounds", type=int, default=default.rounds)
     add("--plain", type=int, help=argparse.SUPPRESS)
+    add("--redis", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.plain:
-        serve_plain(options.plain)
+        serve_plain(options.plain, options.redis)
         return
     parts = options.part or ("lists", "redis", "kafka")
     for name, value in measure(Asked(options.seconds, options.rounds), parts).items():

@@ -10,7 +10,7 @@ from state.errors import InstallationError
 
 PACKAGES = {
     "dashboard": ("starlette", "sse_starlette", "uvicorn"),
-    "serve": ("starlette", "uvicorn"),
+    "serve": ("confluent_kafka", "starlette", "uvicorn"),
     "plots": ("matplotlib",),
     "tune": ("optuna",),
 }

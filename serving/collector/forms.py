@@ -6,7 +6,7 @@ costs no other.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,24 +37,25 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Visitor:
-    """The visitor whose events name nobody: that of a cookie, else a new one, named when needed."""
+    """Whose the events are that name nobody: found out, or given a new name, when there is one."""
 
-    def __init__(self, known: str, make_name: Callable[[], str]) -> None:
-        self.is_known = bool(known)
-        self._name = known
+    def __init__(self, find_known: Callable[[], str], make_name: Callable[[], str]) -> None:
+        self._find_known = find_known
         self._make_name = make_name
+        self.new_name = ""
+        """The id that was made here, "" if none was."""
+
+    @cached_property
+    def known_name(self) -> str:
+        """The id in the visitor's cookie, "" without one."""
+        return self._find_known()
 
     @property
     def name(self) -> str:
-        """The id."""
-        if not self._name:
-            self._name = self._make_name()
-        return self._name
-
-    @property
-    def new_name(self) -> str:
-        """The id that was made here, "" if none was."""
-        return "" if self.is_known else self._name
+        """The id of the visitor."""
+        if not self.known_name and not self.new_name:
+            self.new_name = self._make_name()
+        return self.known_name or self.new_name
 
 
 def read_body(
@@ -116,7 +117,7 @@ def _with_visitor(record: bytes, form: str, visitor: Visitor) -> bytes:
     if not isinstance(fields, dict) or fields.get(anonymous) or fields.get(user):
         return record
     consent = fields.get("consent")
-    if not visitor.is_known and isinstance(consent, dict) and consent.get("analytics") is False:
+    if not visitor.known_name and isinstance(consent, dict) and consent.get("analytics") is False:
         return record  # who refuses to be recognised gets no id
     return msgspec.json.encode({**fields, anonymous: visitor.name})
 

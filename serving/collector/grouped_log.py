@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from serving.collector.event_log import CollectorLog, LogRecord
 
-GROUPS_MAX = 8
+GROUPS_MAX = 2
 """Groups on their way at once."""
 
 

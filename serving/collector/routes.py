@@ -15,7 +15,7 @@ from serving.collector.forms import Visitor, read_body
 from serving.collector.intake import Sender
 from serving.http.access import COOKIE
 from serving.http.errors import RequestError, read_bytes
-from serving.http.messages import BytesResponse, parameter
+from serving.http.messages import BytesResponse, headers_of, parameter
 from state.events import Event
 
 if TYPE_CHECKING:
@@ -74,10 +74,9 @@ class CollectorRoutes:
         now_ms = self._clock_ms()
         visitor = None
         if not caller.is_trusted:
-            known = self._access.visitor_of(request.cookies.get(COOKIE, ""))
-            visitor = Visitor(known, self._access.new_visitor)
+            visitor = Visitor(lambda: self._known_visitor(request), self._access.new_visitor)
         results = read_body(body, form, visitor=visitor, now_ms=now_ms, limits=self._limits)
-        sender = Sender(caller.is_trusted, refuses_ads=request.headers.get("sec-gpc") == "1")
+        sender = Sender(caller.is_trusted, refuses_ads=headers_of(request).get("sec-gpc") == "1")
         answer = await self._intake.accept(results, sender, now_ms)
         # analytics.js and server libraries of Segment take 200 only.
         status = 200 if call else 202
@@ -85,6 +84,9 @@ class CollectorRoutes:
         if visitor is not None and visitor.new_name and _counts_for(results, visitor.new_name):
             self._set_cookie(request, response, visitor.new_name)
         return response
+
+    def _known_visitor(self, request: Request) -> str:
+        return self._access.visitor_of(request.cookies.get(COOKIE, ""))
 
     def _set_cookie(self, request: Request, response: Response, visitor: str) -> None:
         response.set_cookie(
@@ -104,7 +106,7 @@ def _counts_for(results: Sequence[Event | DeadLetter], visitor: str) -> bool:
 
 def _inflated(request: Request, body: bytes) -> bytes:
     """The body without its compression, of the same greatest size. Raises RequestError."""
-    coding = request.headers.get("content-encoding", "identity").lower()
+    coding = headers_of(request).get("content-encoding", "identity").lower()
     if coding == "identity":
         return body
     if coding != "gzip":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,9 +36,15 @@ class RequestError(Exception):
 
 async def read_bytes(request: Request, limit: int) -> bytes:
     """The body of a request. Raises RequestError 413 where it is longer than `limit`."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
+    body, more = b"", True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        # Mostly there is one part, which is not copied.
+        body = body + part if body else part
         if len(body) > limit:
             raise RequestError(413, "$", f"more than {limit} bytes")
-    return bytes(body)
+        more = message.get("more_body", False)
+    return body

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 """Headers as they are sent: names in small letters."""
 
+_HEADERS = "penstock.headers"
+
 
 @lru_cache(maxsize=1000)
 def _parse(query: bytes) -> tuple[tuple[str, str], ...]:
@@ -25,9 +27,25 @@ def query_of(request: Request) -> tuple[tuple[str, str], ...]:
     return _parse(request.scope["query_string"])
 
 
+@lru_cache(maxsize=1000)
+def _by_name(query: bytes) -> dict[str, str]:
+    return dict(_parse(query))
+
+
 def parameter(request: Request, name: str, default: str = "") -> str:
     """One parameter in the query; the last one where it is given twice."""
-    return next((text for one, text in reversed(query_of(request)) if one == name), default)
+    return _by_name(request.scope["query_string"]).get(name, default)
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    """The headers by their names in small letters; the first one where it is given twice."""
+    scope = request.scope
+    found: dict[str, str] | None = scope.get(_HEADERS)
+    if found is None:
+        pairs = reversed(scope["headers"])
+        found = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
+        scope[_HEADERS] = found
+    return found
 
 
 class BytesResponse(Response):

@@ -5,8 +5,8 @@ A route is one method here, one line in `ROUTES` and its types in `openapi` (a t
 
 from __future__ import annotations
 
-import hashlib
 import time
+import zlib
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from serving.collector.routes import SEGMENT_CALLS
 from serving.dashboard.guard import address_of
 from serving.http.access import COOKIE, KEY_HEADER
 from serving.http.errors import FieldProblem, Problems, RequestError, read_bytes
-from serving.http.messages import BytesResponse, RawHeaders, parameter, query_of
+from serving.http.messages import BytesResponse, RawHeaders, headers_of, parameter, query_of
 from serving.storefront import metrics
 from serving.storefront.answers import ListAnswer, PageAnswer
 from serving.storefront.openapi import document
@@ -174,7 +174,7 @@ class StorefrontApp:
         `key` is that of a page; without it, the one in the query.
         """
         key_of_page = parameter(request, "key") if key is None else key
-        caller = self._access.caller(request.headers, key_of_page)
+        caller = self._access.caller(headers_of(request), key_of_page)
         self._rates.count(caller.key, "" if caller.is_trusted else address_of(request))
         return caller
 
@@ -261,9 +261,10 @@ def _cached(request: Request, answer: ListAnswer, *, is_shared: bool) -> Respons
     age_ms, answer.age_ms = answer.age_ms, 0
     body = msgspec.json.encode(answer)
     answer.age_ms = age_ms
-    digest = hashlib.blake2b(body, digest_size=12).hexdigest()
-    etag, cache = f'W/"{digest}"', SHARED if is_shared else PERSONAL
-    if etag in request.headers.get("if-none-match", ""):
+    # The id names whose list it is and of when; the checksum tells versions of it apart.
+    etag = f'W/"{answer.list_id}-{zlib.crc32(body):x}"'
+    cache = SHARED if is_shared else PERSONAL
+    if etag in headers_of(request).get("if-none-match", ""):
         headers = {"etag": etag, "cache-control": cache, "vary": _VARY[cache]}
         return Response(status_code=304, headers=headers)
     # Text in JSON has no bare quotation marks, so the first match is the field.

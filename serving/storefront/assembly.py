@@ -24,7 +24,7 @@ from serving.explain import cause_of, describe_reason
 from serving.list_order import CATEGORY, OWN, fallback_lists
 from serving.reader import display_name
 from serving.storefront.answers import Card, ListAnswer, ListedItem
-from serving.storefront.shared import EMPTY, StoredList
+from serving.storefront.shared import EMPTY, Recent, StoredList
 from state import keys
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ITEM, CART, NONE = "item", "cart", "none"
 PERSONALIZATION = "personalization"
+REASONS_MAX = 100_000
 _MARGIN = 8
 """Candidates looked at beyond those still missing, so that few sold-out items need no further read."""
 
@@ -62,8 +63,27 @@ class Candidate(NamedTuple):
     stored: StoredList
 
 
+class ReasonTexts:
+    """Reasons in words, kept as long as the card of the item that they name."""
+
+    def __init__(self) -> None:
+        self._texts: Recent[tuple[Card | None, str]] = Recent(REASONS_MAX)
+
+    def text(self, item: str, reason: str, of_cause: Card | None) -> str:
+        """The reason of an entry in words; `of_cause` is the card of the item that is the reason."""
+        known = self._texts.get((item, reason))
+        if known is not None and known[0] is of_cause:
+            return known[1]
+        names = {}
+        if (cause := cause_of(reason)) is not None:
+            card = of_cause or Card()
+            names[cause] = display_name(cause, card.name, card.brand, card.category)
+        text = describe_reason(item, reason, names)
+        self._texts.store((item, reason), (of_cause, text))
+        return text
+
+
 _NOTHING = Candidate("", 0.0, "", NONE, EMPTY)
-_BLANK = Card()
 
 
 class Assembly:
@@ -76,6 +96,7 @@ class Assembly:
         now_ms: int,
         *,
         list_key: bytes = b"",
+        reasons: ReasonTexts | None = None,
         repeat: bool = False,
     ) -> None:
         self._shopper = KnownShopper() if shopper.refuses_personalization else shopper
@@ -83,6 +104,7 @@ class Assembly:
         self._value_of = value_of
         self._now_ms = now_ms
         self._list_key = list_key
+        self._reasons = ReasonTexts() if reasons is None else reasons
         self._repeat = repeat
         self._on_page: set[str] = set()
 
@@ -201,14 +223,11 @@ class Assembly:
 
     def _listed(self, candidate: Candidate, card: Card | None, position: int) -> ListedItem:
         item, score, reason, _, stored = candidate
-        names = {}
-        if (cause := cause_of(reason)) is not None:
-            of_cause = self._card(cause) or _BLANK
-            names[cause] = display_name(cause, of_cause.name, of_cause.brand, of_cause.category)
+        cause = cause_of(reason)
+        why = self._reasons.text(item, reason, None if cause is None else self._card(cause))
         propensity = None
         if stored.explore is not None and stored.explore.get("item") == item:
             propensity = stored.explore.get("propensity")
-        why = describe_reason(item, reason, names)
         return ListedItem(item, position, score, reason, why, propensity, card)
 
     def _list_id(self, request: SlotRequest, at_ms: int) -> str:

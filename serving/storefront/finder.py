@@ -6,13 +6,12 @@ no items; always marked as degraded.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from serving.storefront.answers import ListAnswer, ShopperAnswer
-from serving.storefront.assembly import Assembly, KnownShopper
+from serving.storefront.assembly import Assembly, KnownShopper, ReasonTexts
 from serving.storefront.reads import UnavailableError
-from serving.storefront.shared import command_for, parse_list
+from serving.storefront.shared import Recent, command_for, parse_list
 from state import keys
 
 if TYPE_CHECKING:
@@ -29,27 +28,6 @@ _NEEDED_FIELDS = ("refused", "top_category")
 """Fields of a profile on which lists depend."""
 _TRIPS_MAX = 20
 """A page of eight slots needs fewer; a guard against a loop, not a limit that a page may reach."""
-
-V = TypeVar("V")
-
-
-class Recent(Generic[V]):
-    """The newest values by key, at most `limit`."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._values: OrderedDict[Any, V] = OrderedDict()
-
-    def get(self, key: object) -> V | None:
-        """The value of a key."""
-        return self._values.get(key)
-
-    def store(self, key: object, value: V) -> None:
-        """Keep a value; the oldest one goes if there are too many."""
-        self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > self._limit:
-            self._values.popitem(last=False)
 
 
 class Finder:
@@ -71,6 +49,7 @@ class Finder:
         self._shopper_fields = shopper_fields
         self._fields = tuple(dict.fromkeys((*_NEEDED_FIELDS, *shopper_fields)))
         self._last_answers: Recent[ListAnswer] = Recent(REMEMBERED_ANSWERS)
+        self._reasons = ReasonTexts()
         self._shown: Recent[tuple[str, ...]] = Recent(REMEMBERED_ANSWERS)
 
     async def find(self, shopper_id: str, page: PageRequest) -> list[ListAnswer]:
@@ -179,6 +158,7 @@ class Finder:
             self._shared.get,
             self._clock_ms(),
             list_key=self._list_key,
+            reasons=self._reasons,
             repeat=page.repeat,
         )
 

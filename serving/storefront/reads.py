@@ -32,9 +32,8 @@ class UnavailableError(Exception):
 class TimedReads:
     """Reads with a time limit, and whether the last one was answered."""
 
-    def __init__(self, pipe: AsyncPipe, timeout_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, pipe: AsyncPipe, clock: Callable[[], float]) -> None:
         self._pipe = pipe
-        self._timeout_s = timeout_s
         self._clock = clock
         self._resume_s = 0.0
         self._failures = 0
@@ -53,7 +52,7 @@ class TimedReads:
                 raise UnavailableError
             self._resume_s = self._clock() + PAUSE_S  # only this request tries
         try:
-            replies = await self._pipe.call(commands, self._timeout_s)
+            replies = await self._pipe.call(commands)
         except (TimeoutError, StoreError) as error:
             self._record_failure(error)
             raise UnavailableError from error

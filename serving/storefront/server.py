@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from state.config import Settings
 
 STOP_S = 2
-CONNECT_S = 2.0
 CONNECTIONS_PER_REQUEST = 4
 """Connections that browsers keep open for each request in progress."""
 
@@ -49,6 +48,7 @@ class StorefrontServer:
     """The server at one address. Listens as soon as it is created. Raises ConfigurationError.
 
     The keys are in the `environment`. `pages` are a shop's own, served beside the routes.
+    Events go to `event_log`, through the routes of `collector` if they are given.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class StorefrontServer:
         *,
         environment: Mapping[str, str] = os.environ,
         pages: Callable[[StorefrontAccess], Sequence[PageRoute]] = lambda access: (),
+        collector: CollectorRoutes | None = None,
     ) -> None:
         storefront = settings.storefront
         host, port = parse_listen(storefront.listen, "storefront.listen")
@@ -69,8 +70,12 @@ class StorefrontServer:
             clock_s=time.time,
             environment=environment,
         )
-        self._pipe = AsyncPipe(redis_url, timeout_ms=settings.redis.timeout_ms)
-        reads = TimedReads(self._pipe, storefront.read_timeout_ms / 1000, time.monotonic)
+        self._pipe = AsyncPipe(
+            redis_url,
+            timeout_ms=settings.redis.timeout_ms,
+            call_timeout_s=storefront.read_timeout_ms / 1000,
+        )
+        reads = TimedReads(self._pipe, time.monotonic)
         shared = SharedValues(
             2 * storefront.cards_max, storefront.shared_max_age_ms / 1000, time.monotonic
         )
@@ -92,7 +97,6 @@ class StorefrontServer:
         )
         self._log = GroupedLog(event_log) if event_log else None
         self._intake = Intake(self._log, open_spool(settings.collector)) if self._log else None
-        collector = None
         if self._intake is not None:
             collector = CollectorRoutes(
                 self._intake, access, application.admit, _clock_ms, settings.source.limits
@@ -117,7 +121,7 @@ class StorefrontServer:
         try:
             # Connected before the first request, which has little time.
             with suppress(StoreError, TimeoutError):
-                await self._pipe.call([("EXISTS", keys.meta_key())], CONNECT_S)
+                await self._pipe.call([("EXISTS", keys.meta_key())])
             await run_until(uvicorn.Server(self._config), self._socket, stop)
         finally:
             if drain is not None:

@@ -7,7 +7,7 @@ first when there are too many.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from state.store import ReadCommand
+
+
+V = TypeVar("V")
 
 
 class StoredList(msgspec.Struct, gc=False):
@@ -54,6 +57,25 @@ def parse_card(reply: Any) -> Card | None:
     )
     card.price = None if price is None else float(price)
     return card
+
+
+class Recent(Generic[V]):
+    """The newest values by key, at most `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[Any, V] = OrderedDict()
+
+    def get(self, key: object) -> V | None:
+        """The value of a key."""
+        return self._values.get(key)
+
+    def store(self, key: object, value: V) -> None:
+        """Keep a value; the oldest one goes if there are too many."""
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._limit:
+            self._values.popitem(last=False)
 
 
 class SharedValues:

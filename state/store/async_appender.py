@@ -45,7 +45,7 @@ class AsyncAppender:
             ]
             if self._syncs:
                 commands.append(("WAITAOF", 1, 0, self._timeout_ms))
-            replies = await pipe.call(commands, self._timeout_ms / 1000)
+            replies = await pipe.call(commands)
         finally:
             self._free.append(pipe)
         if self._syncs and not replies[-1][0]:
@@ -65,15 +65,16 @@ class AsyncAppender:
             await pipe.close()
 
     def _new_pipe(self) -> AsyncPipe:
-        pipe = AsyncPipe(self._url, timeout_ms=self._timeout_ms)
+        pipe = AsyncPipe(
+            self._url, timeout_ms=self._timeout_ms, call_timeout_s=self._timeout_ms / 1000
+        )
         self._pipes.append(pipe)
         return pipe
 
     async def _syncs_to_disk(self, pipe: AsyncPipe) -> bool:
-        timeout_s = self._timeout_ms / 1000
         try:
-            await pipe.call([("WAITAOF", 0, 0, 0)], timeout_s)
-            (info,) = await pipe.call([("INFO", "persistence")], timeout_s)
+            await pipe.call([("WAITAOF", 0, 0, 0)])
+            (info,) = await pipe.call([("INFO", "persistence")])
         except StoreError as error:
             if "unknown command" in str(error.__cause__).lower():
                 return False

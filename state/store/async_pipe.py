@@ -41,8 +41,11 @@ class _Waiting(NamedTuple):
 class _Link(asyncio.Protocol):
     """The open connection. Replies of callers that have given up are read and dropped."""
 
-    def __init__(self, client: aio.Redis, connection: Any) -> None:
+    def __init__(self, client: aio.Redis, connection: Any, timeout_s: float) -> None:
         self._client = client
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
         self._connection = connection
         self._reader = Reader()
         self._waiting: deque[_Waiting] = deque()
@@ -53,11 +56,25 @@ class _Link(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def call(self, packed: bytes, count: int) -> asyncio.Future[list[Any]]:
-        """Send commands; the future gets their replies, errors among them."""
-        replies = asyncio.get_running_loop().create_future()
+        """Send commands; the future gets their replies, errors among them, or TimeoutError."""
+        replies = self._loop.create_future()
         self._waiting.append(_Waiting(count, time.monotonic(), replies))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout_s, self._expire)
         self._transport.write(packed)
         return replies
+
+    def _expire(self) -> None:
+        """One timer for all: those who wait too long give up; the next in line has the timer then."""
+        self._timer = None
+        oldest_s = time.monotonic() - self._timeout_s
+        for one in self._waiting:
+            if one.since_s > oldest_s:
+                wait_s = one.since_s - oldest_s
+                self._timer = self._loop.call_later(wait_s, self._expire)
+                break
+            if not one.replies.done():
+                one.replies.set_exception(TimeoutError())
 
     @property
     def waits_since_s(self) -> float:
@@ -90,6 +107,8 @@ class _Link(asyncio.Protocol):
         if not self.is_open:
             return
         self.is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
         self._transport.abort()
         waiting, self._waiting = self._waiting, deque()
         for one in waiting:
@@ -103,18 +122,24 @@ class _Link(asyncio.Protocol):
 
 
 class AsyncPipe:
-    """Sends commands to Redis; connects when it is needed. For one event loop."""
+    """Sends commands to Redis; connects when it is needed. For one event loop.
 
-    def __init__(self, url: str, *, timeout_ms: int) -> None:
+    A caller waits for `call_timeout_s`. The connection is given up when it has been silent for
+    `timeout_ms`: a server that was paused answers what it was asked before.
+    """
+
+    def __init__(self, url: str, *, timeout_ms: int, call_timeout_s: float) -> None:
         self._reader = AsyncReader(url, timeout_ms=timeout_ms)
         self._timeout_s = timeout_ms / 1000
+        self._call_timeout_s = call_timeout_s
         self._link: _Link | None = None
         self._opening: asyncio.Task[_Link | None] | None = None
         self._is_cluster = False
         self.address = self._reader.address
 
-    async def call(self, commands: Sequence[ReadCommand], timeout_s: float) -> list[Any]:
+    async def call(self, commands: Sequence[ReadCommand]) -> list[Any]:
         """Return the replies as they are, in one round trip. Raises StoreError or TimeoutError."""
+        timeout_s = self._call_timeout_s
         try:
             link = self._link
             if link is None or not link.is_open:
@@ -124,9 +149,7 @@ class AsyncPipe:
             if time.monotonic() - link.waits_since_s > self._timeout_s:
                 link.end(TimeoutError("the server does not answer"))
                 raise TimeoutError
-            replies = await _in_time(
-                link.call(b"".join(map(pack, commands)), len(commands)), timeout_s
-            )
+            replies = await link.call(b"".join(map(pack, commands)), len(commands))
         except (RedisError, OSError, HiredisError, error_messages.RefusedError) as error:
             if isinstance(error, TimeoutError):
                 raise
@@ -170,22 +193,8 @@ class AsyncPipe:
             await client.aclose()
             return None
         connection = await client.connection_pool.get_connection()
-        self._link = _Link(client, connection)
+        self._link = _Link(client, connection, self._call_timeout_s)
         return self._link
 
     def _failure(self, error: Exception, command: ReadCommand) -> StoreError:
         return error_messages.store_error(self.address, error, str(command[1]), str(command[0]))
-
-
-async def _in_time(replies: asyncio.Future[list[Any]], timeout_s: float) -> list[Any]:
-    """The replies. Raises TimeoutError. Cheaper than `asyncio.wait_for`."""
-    timer = asyncio.get_running_loop().call_later(timeout_s, _expire, replies)
-    try:
-        return await replies
-    finally:
-        timer.cancel()
-
-
-def _expire(replies: asyncio.Future[list[Any]]) -> None:
-    if not replies.done():
-        replies.set_exception(TimeoutError())
