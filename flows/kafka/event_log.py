@@ -27,7 +27,7 @@ POLL_S = 0.002
 CLOSE_S = 2.0
 
 
-class _Group:
+class _Delivery:
     """Records that were sent together, and the future of those who wait for all of them."""
 
     def __init__(self, count: int) -> None:
@@ -62,7 +62,7 @@ class KafkaEventLog:
 
     async def append(self, records: Sequence[LogRecord]) -> None:
         """Append records. Raises LogUnavailableError."""
-        group = _Group(len(records))
+        group = _Delivery(len(records))
         try:
             if self._producer is None:
                 self._producer = Producer(self._arguments)

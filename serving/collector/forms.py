@@ -36,7 +36,7 @@ FORMS = tuple(_ID_FIELDS)
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-class Visitor:
+class PageVisitor:
     """Whose the events are that name nobody: found out, or given a new name, when there is one."""
 
     def __init__(self, find_known: Callable[[], str], make_name: Callable[[], str]) -> None:
@@ -59,7 +59,7 @@ class Visitor:
 
 
 def read_body(
-    body: bytes, form: str, *, visitor: Visitor | None, now_ms: int, limits: Limits
+    body: bytes, form: str, *, visitor: PageVisitor | None, now_ms: int, limits: Limits
 ) -> list[Event | DeadLetter]:
     """The events of a body in their order, a dead letter for each that cannot be used.
 
@@ -107,7 +107,7 @@ def split_records(body: bytes) -> list[bytes]:
     return lines
 
 
-def _with_visitor(record: bytes, form: str, visitor: Visitor) -> bytes:
+def _with_visitor(record: bytes, form: str, visitor: PageVisitor) -> bytes:
     """A record with the visitor's id, unless it has an id of its own, or refuses to get one."""
     anonymous, user = _ID_FIELDS[form]
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from serving.collector.forms import Visitor, read_body
+from serving.collector.forms import PageVisitor, read_body
 from serving.collector.intake import Sender
 from serving.http.access import COOKIE
 from serving.http.errors import RequestError, read_bytes
@@ -74,7 +74,7 @@ class CollectorRoutes:
         now_ms = self._clock_ms()
         visitor = None
         if not caller.is_trusted:
-            visitor = Visitor(lambda: self._known_visitor(request), self._access.new_visitor)
+            visitor = PageVisitor(lambda: self._known_visitor(request), self._access.new_visitor)
         results = read_body(body, form, visitor=visitor, now_ms=now_ms, limits=self._limits)
         sender = Sender(caller.is_trusted, refuses_ads=headers_of(request).get("sec-gpc") == "1")
         answer = await self._intake.accept(results, sender, now_ms)
