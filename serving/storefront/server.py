@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from serving.collector.event_log import CollectorLog
     from serving.storefront.app import PageRoute
     from state.config import Settings
+    from state.config_deployment import Storefront
 
 STOP_S = 2
 CONNECTIONS_PER_REQUEST = 4
@@ -47,8 +48,8 @@ CONNECTIONS_PER_REQUEST = 4
 class StorefrontServer:
     """The server at one address. Listens as soon as it is created. Raises ConfigurationError.
 
-    The keys are in the `environment`. `pages` are a shop's own, served beside the routes.
-    Events go to `event_log`, through the routes of `collector` if they are given.
+    The keys are in the `environment`. `pages` are a shop's own, served beside the routes. Events go to
+    `event_log`, or are answered by `collector` where there is none.
     """
 
     def __init__(
@@ -75,26 +76,7 @@ class StorefrontServer:
             timeout_ms=settings.redis.timeout_ms,
             call_timeout_s=storefront.read_timeout_ms / 1000,
         )
-        reads = TimedReads(self._pipe, time.monotonic)
-        shared = SharedValues(
-            2 * storefront.cards_max, storefront.shared_max_age_ms / 1000, time.monotonic
-        )
-        finder = Finder(
-            reads,
-            shared,
-            _clock_ms,
-            list_key=access.list_key,
-            shopper_fields=storefront.shopper_fields,
-        )
-        application = StorefrontApp(
-            finder,
-            reads,
-            access,
-            RequestRates(storefront.rate_max, time.monotonic),
-            ContentTable(storefront.content_file),
-            slots=storefront.slots,
-            in_flight_max=storefront.in_flight_max,
-        )
+        application = _application(storefront, self._pipe, access)
         self._log = GroupedLog(event_log) if event_log else None
         self._intake = Intake(self._log, open_spool(settings.collector)) if self._log else None
         if self._intake is not None:
@@ -129,6 +111,31 @@ class StorefrontServer:
             if self._log is not None:
                 await self._log.close()
             await self._pipe.close()
+
+
+def _application(
+    storefront: Storefront, pipe: AsyncPipe, access: StorefrontAccess
+) -> StorefrontApp:
+    reads = TimedReads(pipe, time.monotonic)
+    shared = SharedValues(
+        2 * storefront.cards_max, storefront.shared_max_age_ms / 1000, time.monotonic
+    )
+    finder = Finder(
+        reads,
+        shared,
+        _clock_ms,
+        list_key=access.list_key,
+        shopper_fields=storefront.shopper_fields,
+    )
+    return StorefrontApp(
+        finder,
+        reads,
+        access,
+        RequestRates(storefront.rate_max, time.monotonic),
+        ContentTable(storefront.content_file),
+        slots=storefront.slots,
+        in_flight_max=storefront.in_flight_max,
+    )
 
 
 def server_config(application: ASGIApp, connections_max: int) -> uvicorn.Config:
