@@ -7,9 +7,9 @@ are guessing.
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
+
+from serving.http.networks import network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,6 @@ INTERVAL_S = 1.0
 WAITING_MAX = 5
 """Tries from one address that may wait; further ones are refused at once."""
 ADDRESSES_MAX = 10_000
-_IPV6_PREFIX = 64
 
 
 class TokenAttempts:
@@ -68,19 +67,3 @@ class TokenAttempts:
         if due_s is None:
             return 0.0
         return due_s - (BURST_TRIES - 1) * INTERVAL_S - self._clock()
-
-
-@lru_cache(maxsize=10_000)
-def network(address: str) -> str:
-    """Return the key of one client: an IPv4 address, or the /64 network of an IPv6 customer.
-
-    >>> network("192.0.2.7"), network("2001:db8::1:2:3"), network("unix")
-    ('192.0.2.7', '2001:db8::/64', 'unix')
-    """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        return str(ip_network((parsed, _IPV6_PREFIX), strict=False))
-    return address

@@ -6,8 +6,8 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from serving.dashboard.attempts import network
 from serving.http.errors import RequestError
+from serving.http.networks import network
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse
 from serving.dashboard import access, attempts, guard
 from serving.dashboard.app import EXPORTS_MAX
 from serving.dashboard.server import Server
+from serving.http.networks import network
 from serving.http.protocols import limited_protocol
 from state import keys
 from state.errors import ConfigurationError
@@ -128,7 +129,7 @@ def test_wrong_tokens_of_one_address_do_not_delay_others() -> None:
         return [await tries.wait_for_turn("192.0.2.1"), await tries.wait_for_turn("2001:db8:1::1")]
 
     assert in_loop(asyncio.wait_for(turns(), 0.1)) == [True, True]
-    assert tries._wait_s(attempts.network("2001:db8::ffff")) > attempts.BURST_TRIES
+    assert tries._wait_s(network("2001:db8::ffff")) > attempts.BURST_TRIES
     for n in range(attempts.ADDRESSES_MAX + 10):
         tries.record_failure(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
     assert len(tries._due_s) == attempts.ADDRESSES_MAX
