@@ -1,4 +1,4 @@
-"""Pictures of every view of the page, from the demo in a real browser: `make screenshots`."""
+"""Pictures of the shop and of each view of the page, from the demo in a browser: `make screenshots`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,15 @@ from state.store import Store
 from tests.pages import chromium
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
 
 LOOKS = (("wide", 1440, 1000, "light"), ("narrow", 375, 1000, "dark"))
 BYTES_MAX = 150_000
 COLOURS = 128
 WARM_UP_S = 12
+LOOKED_AT = ("mug-0002", "teapot-0005", "mug-0005")
 
 
 def main(folder: Path) -> None:
@@ -33,31 +37,30 @@ def main(folder: Path) -> None:
         [sys.executable, "-m", "flows", "demo"], stdout=subprocess.PIPE, text=True
     )
     try:
-        url, redis_url = _addresses(demo)
+        shop, url, redis_url = _addresses(demo)
         time.sleep(WARM_UP_S)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium())
             for look, width, height, theme in LOOKS:
+                _shoot_shop(browser, shop, folder / f"shop-{look}.png", width, height, theme)
                 for name, view in _views(redis_url).items():
                     path = folder / f"{name}-{look}.png"
                     _shoot(browser, f"{url}/#/{view}", path, width, height, theme)
-                    assert path.stat().st_size < BYTES_MAX, path
-                    print(path, path.stat().st_size, flush=True)
             browser.close()
     finally:
         demo.terminate()
         demo.communicate()
 
 
-def _addresses(demo: subprocess.Popen[str]) -> tuple[str, str]:
-    """Where the page and its Redis are."""
+def _addresses(demo: subprocess.Popen[str]) -> tuple[str, str, str]:
+    """Where the shop, the page and their Redis are."""
     said = ""
     assert demo.stdout
     for line in demo.stdout:
         said += line
-        page, redis = re.search(r"http://\S+", said), re.search(r"unix://\S+", said)
-        if page and redis:
-            return page[0], redis[0]
+        pages, redis = re.findall(r"http://\S+", said), re.search(r"unix://\S+", said)
+        if redis:
+            return pages[0], pages[1], redis[0]
     raise SystemExit(said)
 
 
@@ -84,20 +87,42 @@ def _views(redis_url: str) -> dict[str, str]:
     }
 
 
+def _shoot_shop(
+    browser: Browser, shop: str, path: Path, width: int, height: int, theme: str
+) -> None:
+    """The page of an item, as somebody sees it who has looked at some others before."""
+    with _opened(browser, width, height, theme) as page:
+        for item in LOOKED_AT:
+            page.goto(f"{shop}/product/{item}")
+            page.wait_for_selector("body[data-followed]")
+        _save(page, path)
+
+
 def _shoot(browser: Browser, address: str, path: Path, width: int, height: int, theme: str) -> None:
+    with _opened(browser, width, height, theme) as page:
+        page.goto(address)
+        page.wait_for_selector("main .card")
+        page.wait_for_selector(".state.live")
+        _save(page, path)
+
+
+@contextmanager
+def _opened(browser: Browser, width: int, height: int, theme: str) -> Iterator[Page]:
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if theme == "dark" else "light",
         reduced_motion="reduce",
     )
-    page = context.new_page()
-    page.goto(address)
-    page.wait_for_selector("main .card")
-    page.wait_for_selector(".state.live")
+    yield context.new_page()
+    context.close()
+
+
+def _save(page: Page, path: Path) -> None:
     page.wait_for_timeout(2500)
     with Image.open(io.BytesIO(page.screenshot())) as picture:
         picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
-    context.close()
+    assert path.stat().st_size < BYTES_MAX, path
+    print(path, path.stat().st_size, flush=True)
 
 
 if __name__ == "__main__":

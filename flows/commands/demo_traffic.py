@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from state.events import Event
 
 SHOPPERS = 20_000
-EVENTS_PER_S = 20
+EVENTS_PER_S = 10
 PAST_DAYS = 14
-RECENT_SHARE = 0.2
-"""Of the events of the past, that came at the present rate just before the demo began."""
+RECENT_SHARE = 0.6
+"""Of the events of the past, those just before the demo, at its rate: by default an hour of them."""
 TICK_S = 0.25
 """Events that are due go into the log so often: a batch costs the flow the same for one as for some."""
 PART_EVENTS = 500

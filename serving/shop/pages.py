@@ -145,10 +145,14 @@ class ShopPages:
 
     def thanks(self, visit: Visit) -> str:
         """After the order."""
-        body = (
-            "<h1>Thank you</h1><p>Your order is in your profile: "
-            "<a class=link href=/me target=_blank>see yourself as the marketers do</a>.</p>"
-        ) + self._list("home", LIST_ITEMS, self._catalogue.popular(LIST_ITEMS))
+        said = (
+            "Your order is in your profile: "
+            "<a class=link href=/me target=_blank>see yourself as the marketers do</a>."
+            if visit.is_agreed
+            else "Your order is in no profile: nothing of it was sent."
+        )
+        own = self._catalogue.popular(LIST_ITEMS)
+        body = f"<h1>Thank you</h1><p>{said}</p>" + self._list("home", LIST_ITEMS, own)
         return self._page(visit, "Thank you", body, {"type": "page_view"})
 
     def message(self, visit: Visit, title: str, text: str) -> str:
@@ -225,8 +229,8 @@ def _event(event: dict[str, Any] | None) -> str:
 def _cards(items: Sequence[Item]) -> str:
     return "".join(
         f'<li><a class=card href="{escape(item.url or "")}">{_picture(item)}'
-        f"<span class=name>{_name(item)}</span><span>{_money(item.price or 0.0)}</span>"
-        "<span class=why></span></a></li>"
+        f"<span class=words><span class=name>{_name(item)}</span>"
+        f"<span>{_money(item.price or 0.0)}</span><span class=why></span></span></a></li>"
         for item in items
     )
 

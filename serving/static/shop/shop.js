@@ -26,6 +26,12 @@
     return made;
   };
 
+  // Who has only arrived has a list of their own too, of what is popular.
+  function title({ place, items }) {
+    const isOwn = items.some((item) => item.reason !== "popular");
+    return (place === "own" && !isOwn ? TITLES.all : TITLES[place]) || TITLES.all;
+  }
+
   function price(card) {
     if (card.price == null) return "";
     return new Intl.NumberFormat("en", { style: "currency", currency: card.currency || "EUR" }).format(card.price);
@@ -36,7 +42,7 @@
       const shown = found.items.map((item) => item.id);
       const before = section.shown;
       section.shown = shown;
-      section.querySelector("h2").textContent = TITLES[found.place] || TITLES.all;
+      section.querySelector("h2").textContent = title(found);
       if (before && before.join() === shown.join()) return [];
       const links = found.items.map((item) => {
         const card = item.card || {}, link = element("a", "card"), picture = element("img");
@@ -44,8 +50,10 @@
         picture.src = card.image_url || "/shop/favicon.svg";
         picture.alt = "";
         picture.width = picture.height = 120;
-        link.append(picture, element("span", "name", card.name || item.id), element("span", "", price(card)),
+        const words = element("span", "words");
+        words.append(element("span", "name", card.name || item.id), element("span", "", price(card)),
           element("span", "why", item.why));
+        link.append(picture, words);
         if (before && !before.includes(item.id)) link.classList.add("new");
         return link;
       });

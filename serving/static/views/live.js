@@ -84,7 +84,7 @@ function Health({ now }) {
   const behind = shopNow() && now.watermark_ms ? shopNow() - now.watermark_ms : null;
   const rows = [
     ["Freshness", now.freshness_p99_ms === undefined ? NONE : `${span(now.freshness_p50_ms)} · 99 % in ${span(now.freshness_p99_ms)}`, now.freshness_p99_ms > 5000, "from a click to Redis"],
-    ["Behind the topic", now.lag === null || now.lag === undefined ? NONE : `${count(now.lag)} events`, now.lag > 10_000, "events waiting in Kafka"],
+    ["Behind the log", now.lag === null || now.lag === undefined ? NONE : `${count(now.lag)} events`, now.lag > 10_000, "events that wait for the flow"],
     ["Watermark", now.watermark_ms ? `${at(now.watermark_ms)}` : NONE, false, behind === null ? "" : `${span(behind)} behind the newest event`],
     ["Workers up", workers.length ? count(workers.length) : NONE, false, workers.length ? workers.map((w) => w.host).join(", ") : "reported by penstock run"],
     ["Bots", percent(now.bot_share), now.bot_share > 0.3, "of all events"],
