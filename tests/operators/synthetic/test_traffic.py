@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from operators.events.decode import decode_lines
 from operators.synthetic.catalogue import CATALOGUE, build_catalogue
 from operators.synthetic.personas import PERSONAS, persona_of
-from operators.synthetic.traffic import encode_lines, generate_events
+from operators.synthetic.traffic import Past, encode_lines, generate_events
 from state.events import Event
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ITEMS = 200
 DISORDER_MS = 5000
+START_MS = 1_767_225_600_000
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,22 @@ def test_the_rate_is_the_configured_one() -> None:
     stream = list(generate_events(items=50, events=60_050, events_per_s=100))[50:]
     seconds = (stream[-1].received_ts - stream[0].received_ts) / 1000
     assert 0.85 < len(stream) / seconds / 100 < 1.15
+
+
+def test_the_past_has_a_rate_of_its_own_until_it_ends() -> None:
+    hour_ms = 3_600_000
+    until_ms = START_MS + 200 * hour_ms
+    stream = generate_events(
+        items=50, start_ms=START_MS, events_per_s=50, past=Past(until_ms, 0.05), shoppers=500
+    )
+    events = list(takewhile(lambda event: event.event_ts < until_ms + hour_ms // 4, stream))
+    before = sum(event.event_ts < until_ms for event in events) - 50
+    after = sum(event.event_ts >= until_ms for event in events)
+    assert 0.8 < before / (200 * 3600 * 0.05) < 1.2
+    assert 0.8 < after / (900 * 50) < 1.2
+    assert len({event.event_id for event in events}) == len(events)
+    arrived = [event.received_ts for event in events]
+    assert arrived == sorted(arrived)
 
 
 def test_an_account_belongs_to_one_visitor_and_some_visitors_identify(events: list[Event]) -> None:

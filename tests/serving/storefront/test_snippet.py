@@ -139,6 +139,21 @@ def test_a_page_draws_a_list_and_tells_what_was_seen_and_clicked(
     assert opened.complaints == []
 
 
+def test_a_fresh_list_is_asked_past_the_cache_of_the_browser(
+    door: tuple[Door, Any], pages: ShopPages, opened: Watched
+) -> None:
+    server, client = door
+    pages.html = page_of(server.url, "", DRAW)
+    page = opened.page
+    page.goto(pages.url)
+    page.wait_for_function("window.found")
+    stored = {"at": 9, "source": "popularity", "model": "1", "items": [["cup", 0.8, "popular"]]}
+    client.set(keys.popular_key(), json.dumps(stored))
+    ask = "(fresh) => penstock.list('home', document.getElementById('list'), {n: 2, fresh})"
+    assert len(page.evaluate(ask, False)["items"]) == 2
+    page.wait_for_function(f"() => ({ask})(true).then((found) => found && found.items.length == 1)")
+
+
 def test_nothing_leaves_the_page_before_consent(
     door: tuple[Door, Any], pages: ShopPages, opened: Watched
 ) -> None:
