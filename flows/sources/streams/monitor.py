@@ -7,11 +7,11 @@ resumes from the backup and reads from there again.
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from flows.sources.live_connection import CHECK_INTERVAL_S
+from flows.sources.live_monitor import LiveMonitor
 from flows.sources.streams.offsets import entry_id_of, offset_at, offset_of
 from state import keys
 from state.errors import StoreError
@@ -30,38 +30,23 @@ KEPT_CHECKPOINTS = 2
 _log = logging.getLogger("penstock.streams")
 
 
-class StreamMonitor:
-    """Monitors some streams. `counts_read` is what the consumer has read of each since the start."""
+class StreamMonitor(LiveMonitor):
+    """Monitors some streams. `counts_read` is what the consumer has read of each since the start.
 
-    has_more_partitions = False
+    Entries before a scheduled offset are trimmed once their backup is made.
+    """
 
     def __init__(
         self, store: Store, counts_read: Mapping[TopicPartition, int], checkpoint_s: float
     ) -> None:
-        self.is_reachable = True
-        self.ends: dict[TopicPartition, tuple[int, float]] = {}
+        super().__init__("streams-watch", _log)
         self._store = store
         self._counts_read = counts_read
         self._kept_ms = round(KEPT_CHECKPOINTS * checkpoint_s * 1000)
-        self._partitions: list[TopicPartition] = []
         self._read_before: dict[TopicPartition, int] = {}
         self._trimmed: dict[TopicPartition, int] = {}
         self._lengths: dict[TopicPartition, int] = {}
-        self._scheduled: dict[TopicPartition, int] = {}
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="streams-watch", daemon=True)
-
-    def add(self, partition: TopicPartition) -> None:
-        """Monitor one more stream."""
-        self._partitions = [*self._partitions, partition]
-        if not self._thread.is_alive():
-            self._thread.start()
-
-    def schedule_commit(self, partition: TopicPartition, offset: int) -> None:
-        """Let entries before an offset be trimmed once their backup is made; returns at once."""
-        with self._lock:
-            self._scheduled[partition] = offset
+        self._trim_at_s = time.monotonic() + TRIM_INTERVAL_S
 
     def lag(self, partition: TopicPartition, offset: int) -> int | None:
         """The number of entries from an offset on; None before the first check."""
@@ -82,31 +67,26 @@ class StreamMonitor:
 
     def close(self) -> None:
         """Stop the thread."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(2 * CHECK_INTERVAL_S)
+        super().close()
         self._store.close()
 
-    def _run(self) -> None:
-        trim_at_s = time.monotonic() + TRIM_INTERVAL_S
-        while not self._stop.wait(CHECK_INTERVAL_S):
-            try:
-                with self._store.errors_as_user_errors():
-                    self._check()
-                    if time.monotonic() >= trim_at_s:
-                        trim_at_s = time.monotonic() + TRIM_INTERVAL_S
-                        self._trim()
-            except StoreError as error:
-                self._store.client.close()
-                if self.is_reachable:
-                    self.is_reachable = False
-                    _log.warning("the streams cannot be read (%s): waiting", error)
-            else:
-                if not self.is_reachable:
-                    self.is_reachable = True
-                    _log.warning("the streams can be read again")
+    def _connected(self) -> nullcontext[Store]:
+        return nullcontext(self._store)
 
-    def _check(self) -> None:
+    def _check(self, client: Store) -> None:
+        try:
+            with client.errors_as_user_errors():
+                self._read_ends()
+                if time.monotonic() >= self._trim_at_s:
+                    self._trim_at_s = time.monotonic() + TRIM_INTERVAL_S
+                    self._trim()
+        except StoreError as error:
+            client.client.close()
+            self._on_silence(f"the streams cannot be read ({error}): waiting")
+        else:
+            self._on_response("the streams can be read again")
+
+    def _read_ends(self) -> None:
         client = self._store.client
         for partition in self._partitions:
             asked_s = time.monotonic()
