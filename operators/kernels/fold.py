@@ -20,7 +20,7 @@ from operators.kernels.fold_events import (
     is_remembered,
     remember,
 )
-from operators.kernels.fold_observations import decide, observe_event
+from operators.kernels.fold_observations import decide, goes_on, observe_event, write_after
 from operators.kernels.fold_profile import (
     add_to_profile,
     add_to_session,
@@ -34,6 +34,7 @@ from operators.kernels.shopper_columns import (
     ACCEPTED,
     AT_MS,
     BATCH,
+    BEGINS_SESSION,
     CART_ADD,
     CART_REMOVE,
     COUNTED,
@@ -57,6 +58,7 @@ from operators.kernels.shopper_columns import (
     SAMPLE_OF_256,
     SATURATED,
     SESSION_START_MS,
+    SESSIONS,
     SESSIONS_AT,
     START_MS,
     TABLE_TYPE,
@@ -97,7 +99,7 @@ def _count_event(
 ) -> None:
     """Add an event to the session, the profile and the affinities of its shopper, in this order."""
     counters, sessions, _, _, _, _, _, text, begin = table
-    results, _, _, _, _, _, _, totals = outputs
+    results, _, _, _, _, _, _, _, totals = outputs
     at_ms, event_type = event[AT_MS], event[TYPE]
     cell = find_session(table, row, event, settings[GAP_MS], totals)
     add_to_profile(counters, text, begin, row, event, cell != NO_SESSION)
@@ -115,8 +117,8 @@ def _count_event(
 
 
 @kernel(
-    f"int64({TABLE_TYPE}, int64[:, ::1], int64[:, ::1], int64[::1], float64[::1], {OUTPUTS_TYPE},"
-    " int64)",
+    f"int64({TABLE_TYPE}, int64[:, ::1], int64[:, ::1], int64[::1], float64[::1], int64[::1],"
+    f" {OUTPUTS_TYPE}, int64)",
     allocates=False,
 )
 def fold_events(
@@ -125,12 +127,16 @@ def fold_events(
     items: Cells,
     settings: Cells,
     reals: Reals,
+    rule_columns: Cells,
     outputs: Outputs,
     start: int,
 ) -> int:
-    """Fold events from number `start` on; ALL_DONE, or the first event for which a pool has no room."""
+    """Fold events from number `start` on; ALL_DONE, or the first event for which a pool has no room.
+
+    With each event the columns of its shopper that rules ask for are written, if there are any.
+    """
     counters, _, hashes, _, _, heap, _, _, _ = table
-    results, _, _, _, _, _, _, totals = outputs
+    results, _, _, _, _, _, _, after, totals = outputs
     for number in range(start, len(events)):
         event = events[number]
         row = event[ROW]
@@ -148,7 +154,15 @@ def fold_events(
         if settings[DECISION_TICKS]:
             observe_event(table, row, number, event, settings, outputs)
         observe_absence(counters, row, event[AT_MS], settings[ABSENCE_MS])
+        has_session, sessions_before = False, counters[row, SESSIONS]
+        if len(rule_columns):
+            has_session = goes_on(table, row, event, settings)
         _count_event(table, items, settings, reals, outputs, number, row, event)
+        if len(rule_columns):
+            # A late event may also reopen a session that had ended.
+            begins = not has_session or counters[row, SESSIONS] != sessions_before
+            results[number, BEGINS_SESSION] = begins
+            write_after(table, row, rule_columns, after[number])
     return ALL_DONE
 
 

@@ -77,10 +77,10 @@ def _scaled_weight(counters: Cells, weights: Reals, reals: Reals, row: int, at_m
         counters[row, AFFINITY_SCALE] = scale
         return float(weight)
     if scale < own_scale:
-        return math.ldexp(weight, scale - own_scale)
+        return math.ldexp(weight, int(scale - own_scale))
     first = counters[row, AFFINITIES_AT]
     for cell in range(first, first + counters[row, AFFINITIES]):
-        weights[cell] = math.ldexp(weights[cell], own_scale - scale)
+        weights[cell] = math.ldexp(weights[cell], int(own_scale - scale))
     counters[row, AFFINITY_SCALE] = scale
     return float(weight)
 

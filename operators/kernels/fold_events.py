@@ -134,7 +134,7 @@ def begin_shopper(
 ) -> None:
     """Note that a shopper is active and how it was before, and begin a new one."""
     counters, sessions, _, _, _, _, _, _, _ = table
-    _, active, before, _, _, _, _, totals = outputs
+    _, active, before, _, _, _, _, _, totals = outputs
     place = totals[ACTIVE_COUNT]
     if counters[row, ACTIVE_BATCH] != settings[BATCH]:
         counters[row, ACTIVE_BATCH] = settings[BATCH]

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     Table: TypeAlias = tuple[Cells, Cells, Cells, Cells, Reals, Cells, Cells, Text, Cells]
     """Counters; the pools of sessions, event hashes, categories and their weights; the heap of these
     pools; by row a time before which no session ends; the text pool, and where each text begins."""
-    Outputs: TypeAlias = tuple[Cells, Cells, Cells, Cells, Reals, Cells, Reals, Cells]
+    Outputs: TypeAlias = tuple[Cells, Cells, Cells, Cells, Reals, Cells, Reals, Cells, Cells]
     """Results by event; who was active; each as it was before; events at which models decide, with
-    features; observations, with features; totals."""
+    features; observations, with features; what rules compare of each event's shopper; totals."""
 
 TABLE_TYPE = (
     "Tuple((int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], float64[::1],"
@@ -27,7 +27,7 @@ TABLE_TYPE = (
 )
 OUTPUTS_TYPE = (
     "Tuple((int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], float64[:, ::1],"
-    " int64[:, ::1], float64[:, ::1], int64[::1]))"
+    " int64[:, ::1], float64[:, ::1], int64[:, ::1], int64[::1]))"
 )
 
 # --- A shopper: one row of `counters`. ---
@@ -117,8 +117,8 @@ EVENT_COLUMNS = 12
 CATEGORY, PRICE_MICROS = range(2)
 """Columns of an item; `PRICE_MICROS` is `NO_PRICE` where it has none."""
 NO_PRICE = -1
-OUTCOME, SESSION_START_MS = range(2)
-RESULT_COLUMNS = 2
+OUTCOME, SESSION_START_MS, BEGINS_SESSION = range(3)
+RESULT_COLUMNS = 3
 DUPLICATE, COUNTED, LEFT = range(3)
 """Outcomes. An event that is left, and all later ones of its shopper, are for the slow path."""
 
@@ -152,8 +152,9 @@ TOTALS = 10
     KNOWN_IDLE_MS,
     ABSENCE_MS,
     BATCH,
-) = range(10)
-SETTINGS = 10
+    LATENESS_MS,
+) = range(11)
+SETTINGS = 11
 HALF_LIFE_MS, TWO = range(2)
 """Real settings. Two is one of them since a power of the constant two would not be rounded as in C."""
 
@@ -171,6 +172,10 @@ PROFILE_COLUMNS = 28
 """The columns that a shopper has without its blocks."""
 BEFORE_COLUMNS = PROFILE_COLUMNS + DECISIONS
 """A shopper as it was before a batch: these columns, then those of its newest session."""
+HAS_SESSION, TOP_SHARE_MICROS, TOP_CATEGORY = range(BEFORE_COLUMNS, BEFORE_COLUMNS + 3)
+"""More columns that rules may ask for of a shopper after an event, beside those of `BEFORE_COLUMNS`. The
+share is `NO_SHARE` where a shopper has none; a category is a code of the text pool."""
+NO_SHARE = -(1 << 63)
 
 # --- Event types: positions in `state.events.EventType`. ---
 SEARCH, ITEM_VIEW, CART_ADD, CART_REMOVE = 1, 3, 4, 5

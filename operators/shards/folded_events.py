@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from operators.kernels.shopper_columns import Outputs
+    from operators.segments.rules.folded_operations import FoldedOperations
     from operators.shards.event_columns import PlainEventColumns
     from operators.shards.shard_shoppers import ShardShoppers
     from state.events import Event
@@ -40,8 +41,11 @@ class FoldedEvents:
         positions: Sequence[int],
         columns: PlainEventColumns,
         outputs: Outputs,
+        operations: FoldedOperations | None,
     ) -> None:
-        results, active, before, decided, features, observations, observed_features, sums = outputs
+        results, active, before, decided, features, observations, observed_features, _, sums = (
+            outputs
+        )
         totals = sums.tolist()
         self._shoppers = shoppers
         self._events = events
@@ -63,6 +67,7 @@ class FoldedEvents:
         self._features = features
         self._observations: list[list[int]] = observations[: totals[c.OBSERVATION_COUNT]].tolist()
         self._observed_features = observed_features
+        self._operations = operations
         self._next = self._next_active = self._next_decided = self._next_observation = 0
         self._count(totals)
 
@@ -97,6 +102,8 @@ class FoldedEvents:
         self._put_out_observations(end)
         self._put_out_decisions(end)
         self._put_out_items(begin, end)
+        if self._operations is not None and self._shoppers.rule_engine is not None:
+            self._shoppers.rule_engine.log_folded(self._operations, end)
         for number in self._others[
             bisect_left(self._others, begin) : bisect_left(self._others, end)
         ]:

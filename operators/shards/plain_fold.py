@@ -7,6 +7,7 @@ same result. What the fold puts out goes into the output before what a later eve
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from operators.kernels import shopper_columns as c
 from operators.segments.propensity.decision_times import TICK_MS
 from operators.shards.event_columns import event_columns
 from operators.shards.folded_events import FoldedEvents
+from operators.shards.rule_fold import RuleFold
 from operators.shoppers.id_hashes import HASH_BYTES, id_hash
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 EVENTS_MIN = 100
 """Fewer plain events than this take the slow path: a fold of them would cost as much or more."""
+_NO_COLUMNS = np.empty(0, np.int64)
 
 
 class PlainFold:
@@ -47,12 +50,16 @@ class PlainFold:
         self._settings[c.IDLE_MS] = config.idle_ms
         self._settings[c.KNOWN_IDLE_MS] = config.known_idle_ms
         self._settings[c.ABSENCE_MS] = config.absence_ms
+        self._settings[c.LATENESS_MS] = config.lateness_ms
+        engine = shoppers.rule_engine
+        self._rules = (
+            None if engine is None else RuleFold(engine, shoppers.rows, config.lateness_ms)
+        )
         self._reals = np.array([config.affinities.half_life_ms, 2.0])
 
     def is_worthwhile(self, events: int) -> bool:
         """Whether so many events can be folded, and should be."""
-        is_possible = self._is_possible and self._shoppers.rule_engine is None
-        return is_possible and events >= EVENTS_MIN
+        return self._is_possible and events >= EVENTS_MIN
 
     def fold(
         self,
@@ -66,6 +73,13 @@ class PlainFold:
         shoppers = self._shoppers
         if not self.is_worthwhile(len(events)):
             return None
+        additions: Sequence[Sequence[int]] = ()
+        if self._rules is not None:
+            try:
+                additions = self._rules.additions_of(events)
+            except Exception:
+                # A bug: the slow path isolates the event with which it raises.
+                return None
         rows = self._rows(events, names, known_names)
         folded = [number for number, name in enumerate(names) if rows[name] >= 0]
         if len(folded) < len(events):
@@ -73,6 +87,7 @@ class PlainFold:
             names = [names[number] for number in folded]
             positions = [positions[number] for number in folded]
             watermarks_ms = [watermarks_ms[number] for number in folded]
+            additions = [additions[number] for number in folded] if additions else ()
         if not events:
             return None
         columns = event_columns(
@@ -84,7 +99,12 @@ class PlainFold:
         )
         shoppers.rows.watch_sessions(min(watermarks_ms))
         outputs = self._run(columns)
-        return FoldedEvents(shoppers, events, names, positions, columns, outputs)
+        operations = None
+        if self._rules is not None:
+            operations = self._rules.operations_of(
+                events, names, additions, columns.events, outputs
+            )
+        return FoldedEvents(shoppers, events, names, positions, columns, outputs, operations)
 
     def _rows(
         self, events: Sequence[Event], names: Sequence[str], known_names: Container[str]
@@ -96,11 +116,13 @@ class PlainFold:
             known = name in known_names
             if name in slow or not table.is_plain(name, known=known):
                 continue
-            try:
+            # If a bug has put a wrong value into it, the slow path isolates what that leads to.
+            with suppress(Exception):
+                if self._rules is not None:
+                    self._rules.load(name)
                 rows[name] = table.row_for(name, known=known)
-            except (TypeError, ValueError, OverflowError):
-                # A bug has put a wrong value into it: the slow path isolates what that leads to.
-                continue
+        if self._rules is not None:
+            self._rules.begin_new()
         return rows
 
     def _with_known_orders(self, events: Sequence[Event], names: Sequence[str]) -> set[str]:
@@ -117,6 +139,7 @@ class PlainFold:
 
     def _run(self, columns: PlainEventColumns) -> Outputs:
         table, settings, count = self._shoppers.rows, self._settings, len(columns.events)
+        rule_columns = _NO_COLUMNS if self._rules is None else self._rules.columns
         settings[c.BATCH] += 1
         decided = count if settings[c.SAMPLE_OF_256] else 0
         observed = count if settings[c.DECISION_TICKS] else 0
@@ -128,12 +151,20 @@ class PlainFold:
             np.empty((decided, c.FEATURE_COLUMNS)),
             np.empty((observed, 4), np.int64),
             np.empty((observed, c.FEATURE_COLUMNS)),
+            np.empty((count, len(rule_columns)), np.int64),
             np.zeros(c.TOTALS, np.int64),
         )
         start = 0
         while start != kernels.ALL_DONE:
             start = kernels.fold_events(
-                table.arrays, columns.events, columns.items, settings, self._reals, outputs, start
+                table.arrays,
+                columns.events,
+                columns.items,
+                settings,
+                self._reals,
+                rule_columns,
+                outputs,
+                start,
             )
             if start != kernels.ALL_DONE:
                 table.grow_pool(int(outputs[-1][c.LACKING_POOL]))

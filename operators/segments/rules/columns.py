@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from operators.kernels import rule_layout as layout
+from operators.kernels import shopper_columns as c
 from operators.segments.rules.features import (
     AGE_FEATURES,
     INTENT,
@@ -18,11 +19,10 @@ from operators.segments.rules.features import (
 )
 from operators.shoppers.affinities import DecayedCounts
 from state.money import MICROS_PER_UNIT
+from state.shopper import Session, Shopper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from state.shopper import Session, Shopper
 
     ReadColumns = Callable[[Shopper], tuple[int, ...]]
 
@@ -84,6 +84,22 @@ def columns_needed(features: Iterable[str]) -> tuple[str, ...]:
         session = [OPEN_SESSIONS, *sorted({*session, f"{_SESSION}last_ms", f"{_SESSION}start_ms"})]
     share = [TOP_SHARE] if TOP_SHARE in names else []
     return (*sorted(names - {*session, *share}), *session, *share)
+
+
+def fold_column(name: str) -> int:
+    """The number of a column of `columns_needed` in what the fold writes of a shopper."""
+    if name == TOP_SHARE:
+        return c.TOP_SHARE_MICROS
+    if name == OPEN_SESSIONS:
+        return c.HAS_SESSION
+    if name.startswith(_SESSION):
+        field = name.removeprefix(_SESSION)
+        return c.PROFILE_COLUMNS + Session.__struct_fields__.index(field)
+    if name == "unconverted_orders":
+        return c.UNCONVERTED_ORDERS
+    number = Shopper.__struct_fields__.index(name)
+    assert number < c.AFFINITY_SCALE
+    return number
 
 
 def column_reader(columns: tuple[str, ...]) -> ReadColumns:

@@ -20,12 +20,13 @@ from operators.segments.rules.parser import parse_rules
 from state.events import EVENT_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from operators.segments.rules.answer_triggers import AnswerTrigger
     from operators.segments.rules.rule import Rule
     from operators.segments.rules.windows_needed import WindowKind
     from state.config import Settings
+    from state.events import Event
 
 
 class CompiledRule(NamedTuple):
@@ -128,6 +129,11 @@ class RuleSet:
         """The rules that an event in this window may change, if it is the newest, and if it is not."""
         bits = self._bits_by_window.get((key, False), 0)
         return bits, bits | self._bits_by_window.get((key, True), 0)
+
+    def additions_of(self, events: Iterable[Event]) -> list[Sequence[int]]:
+        """For each event the windows that it goes into, as additions of the log."""
+        tables = self.dispatch_tables
+        return [tables[event.type].dispatch_of(event).additions_of(event) for event in events]
 
     def _dispatch_table(self, event_type: str) -> DispatchTable:
         return DispatchTable(

@@ -51,9 +51,11 @@ class EventDispatch(NamedTuple):
     valued: tuple[tuple[int, int, ReadValues], ...]
     conditional: tuple[tuple[EventTest, int, int, ReadValues | None], ...]
 
-    def add_to(self, additions: list[int], event: Event) -> None:
-        """Append the entries of an event: window, value and source of each."""
-        additions += self.times
+    def additions_of(self, event: Event) -> Sequence[int]:
+        """The entries of an event: window, value and source of each."""
+        if not (self.valued or self.conditional):
+            return self.times
+        additions = [*self.times]
         for number, source, read_values in self.valued:
             for value in read_values(event):
                 additions += (number, value, source)
@@ -61,6 +63,7 @@ class EventDispatch(NamedTuple):
             if test(event):
                 for value in _NO_VALUE if maybe_values is None else maybe_values(event):
                     additions += (number, value, source)
+        return additions
 
 
 _NO_VALUE = (0,)

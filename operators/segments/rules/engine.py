@@ -22,8 +22,9 @@ from operators.kernels import rule_log
 from operators.segments.rules import rule_changes
 from operators.segments.rules.compiler import RuleSet
 from operators.segments.rules.event_log import TYPE_NUMBERS, EventLog
-from operators.segments.rules.features import LATEST_TEXTS, session_at
-from operators.segments.rules.filters import LATEST_TEXT_OF
+from operators.segments.rules.features import session_at
+from operators.segments.rules.folded_operations import FoldedOperations
+from operators.segments.rules.latest_texts import LatestTexts
 from operators.segments.rules.program import compiled
 from operators.segments.rules.retractions import RuleRetractions
 from operators.segments.rules.rule_rows import RuleRows
@@ -32,10 +33,12 @@ from state.entries import Transition
 from state.shopper import RECHECK_ALL, RuleState
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import MutableMapping, Sequence
 
+    from operators.kernels.shopper_columns import Cells
+    from operators.segments.rules.folded_operations import CountedEvents
     from state.events import Event
-    from state.shopper import LatestContext, Shopper
+    from state.shopper import Shopper
     from state.snapshots import ShardRulesState
 
 _BY_TIME_AND_SHOPPER = attrgetter("at_ms", "shopper")
@@ -50,6 +53,7 @@ class RuleEngine:
         self.transitions: list[Transition] = []
         self.processing_errors = ProcessingErrors("segments")
         self._program = compiled(rules, rule_changes.changed_bits(rules, stored))
+        self._latest_texts = LatestTexts(rules.latest_text_bits)
         self._rows = RuleRows(self._program)
         self._log = EventLog(self._program.numbers_logged)
         self._scratch = np.zeros(self._program.scratch_size, np.int64)
@@ -178,12 +182,14 @@ class RuleEngine:
         rules, rows, log = self.rules, self._rows, self._log
         row, additions_before = rows.row_of[shopper_id], len(log.additions)
         try:
-            rules.dispatch_tables[event.type].dispatch_of(event).add_to(log.additions, event)
+            log.additions += (
+                rules.dispatch_tables[event.type].dispatch_of(event).additions_of(event)
+            )
             flags = layout.BEGINS_SESSION if begins_session else 0
             if rules.reads_shopper_texts:
                 latest = rows.latest[row]
                 assert latest is not None
-                flags |= _update_latest_texts(latest, event)
+                flags |= self._latest_texts.update(latest, event)
             log.add_event(
                 row,
                 event.event_ts,
@@ -195,6 +201,43 @@ class RuleEngine:
         except Exception:
             del log.additions[additions_before:]
             raise
+
+    @property
+    def fold_columns(self) -> Cells:
+        """The columns that the fold writes of a shopper with each event."""
+        return self._program.fold_columns
+
+    def is_loaded(self, shopper_id: str) -> bool:
+        """Whether a shopper's state is here; else `load` it before its events are folded."""
+        return self._rows.is_loaded(shopper_id)
+
+    def load(self, shopper_id: str, shopper: Shopper) -> None:
+        """Take the state out of a shopper."""
+        self._rows.load(shopper_id, shopper)
+
+    def begin(self, shopper_ids: list[str]) -> None:
+        """Make rows of new shoppers."""
+        self._rows.begin(shopper_ids)
+
+    @property
+    def asks_truths(self) -> bool:
+        """Whether a rule asks for a text or a consent of shoppers."""
+        return bool(self._program.truths)
+
+    def operations_of(
+        self, counted: CountedEvents, numbers: Sequence[int]
+    ) -> FoldedOperations | None:
+        """What `log_folded` takes of events that the fold has counted."""
+        try:
+            return FoldedOperations(self._program, self._rows, self._latest_texts, counted, numbers)
+        except Exception:
+            self.processing_errors.record("settle")
+            self._rows.recheck(counted.names)
+            return None
+
+    def log_folded(self, operations: FoldedOperations, number: int) -> None:
+        """Note those of the folded events before a number."""
+        operations.append_until(self._log, number)
 
     def refresh(self, shopper_id: str, shopper: Shopper) -> None:
         """Note that a profile changed without an event: later timers see it."""
@@ -347,17 +390,6 @@ class RuleEngine:
     def split_off_retracted(self) -> None:
         """Take the retracted transitions out of the batch."""
         self._retractions.split_off(self.transitions)
-
-
-def _update_latest_texts(latest: LatestContext, event: Event) -> int:
-    """Keep the device, country and campaign of an event; returns flags for what it carries."""
-    flags = 0 if event.consent is None else layout.BEGINS_SESSION << 1
-    for number, feature in enumerate(LATEST_TEXTS):
-        if text := LATEST_TEXT_OF[feature](event):
-            if latest.get(feature, (0, "")) < (event.event_ts, text):
-                latest[feature] = (event.event_ts, text)
-            flags |= layout.BEGINS_SESSION << 2 + number
-    return flags
 
 
 def create_engine(rules: RuleSet | None, stored: ShardRulesState) -> RuleEngine | None:

@@ -16,6 +16,8 @@ from operators.kernels import rule_layout as layout
 from state.events import EVENT_TYPES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 ADDITION_SIZE = 3
@@ -67,6 +69,12 @@ class EventLog:
         self._operations += self._pack(
             operation, row, 0, clock_ms, 0, 0, end, *(columns or self._no_columns)
         )
+
+    def add_block(self, operations: NDArray[np.int64], additions: Iterable[int]) -> None:
+        """Append operations; `ADDITIONS_END` of them counts from the first of their additions."""
+        operations[:, layout.ADDITIONS_END] += len(self.additions) // ADDITION_SIZE
+        self.additions += additions
+        self._operations += operations.tobytes()
 
     def take(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """All operations and additions as arrays; the log is empty then."""

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.kernels import rule_layout as layout
+from operators.kernels import shopper_columns as c
 from operators.kernels.rule_conditions import GROUP_SIZE, GROUPS_AT, TRUTH_BITS
-from operators.segments.rules.columns import OPEN_SESSIONS, column_reader, columns_needed
+from operators.segments.rules.columns import (
+    OPEN_SESSIONS,
+    column_reader,
+    columns_needed,
+    fold_column,
+)
 from operators.segments.rules.event_log import TYPE_NUMBERS
 from operators.segments.rules.features import FIRST_EVENT, LATEST_TEXTS, SESSION_START
 from operators.segments.rules.instructions import InstructionWriter
@@ -35,6 +41,8 @@ _FORMS = {
     "sums": layout.SUMS,
 }
 assert SUMS_EXACT == layout.SUMS_EXACT
+_TRUTH_COLUMNS = {"known": c.KNOWN, "currency": c.CURRENCY, "top_category": c.TOP_CATEGORY}
+"""Columns that texts of a shopper are made of, beside its rare fields and its newest texts."""
 
 
 class RuleProgram:
@@ -47,6 +55,11 @@ class RuleProgram:
         features = {name for rule in rules.rules for name, _ in rule.when.features_used()}
         self.columns = columns_needed(features)
         self.read_columns = column_reader(self.columns)
+        self.latest_features = [name for name in LATEST_TEXTS if name in rules.latest_text_bits]
+        self.truth_columns = [_TRUTH_COLUMNS[name] for name in _TRUTH_COLUMNS if name in features]
+        """The numbers in what the fold writes of a shopper that truths are made of."""
+        columns = [*map(fold_column, self.columns), *self.truth_columns]
+        self.fold_columns = np.array(columns, np.int64)
         kinds = {key: number for number, key in enumerate(rules.window_kinds)}
         writer = InstructionWriter(self.columns, kinds, rules.gap_ms)
         starts = []

@@ -16,6 +16,8 @@ from operators.kernels.rule_conditions import TRUTH_BITS
 from state.shopper import RECHECK_ALL, RuleState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from operators.segments.rules.program import RuleProgram
@@ -75,7 +77,7 @@ class RuleRows:
             self._tracked_count -= 1
         program, state = self.program, shopper.rule_state
         if state is None:
-            self._begin(row, shopper_id)
+            self._begin([row], [shopper_id])
             return row
         since = [state.members.get(segment_id, layout.NOTHING) for segment_id in program.ids]
         due = [state.next_check_ms_by_rule.get(digest, 0) for digest in program.digests]
@@ -87,7 +89,7 @@ class RuleRows:
         ]
         self.latest[row] = state.latest_context
         self.rows[row] = [
-            *_packed([truth(shopper_id) for truth in program.shopper_truths]),
+            *packed_truths([truth(shopper_id) for truth in program.shopper_truths]),
             *self.read(row, shopper),
             *since,
             *due,
@@ -97,15 +99,27 @@ class RuleRows:
         shopper.rule_state = None
         return row
 
-    def _begin(self, row: int, shopper_id: str) -> None:
-        """A row of a shopper of whom rules keep nothing yet: its next event has all evaluated."""
+    def is_loaded(self, shopper_id: str) -> bool:
+        """Whether the state of a shopper is in its row."""
+        row = self.row_of.get(shopper_id)
+        return row is not None and self.latest[row] is not None
+
+    def begin(self, shopper_ids: list[str]) -> None:
+        """Make rows of shoppers of whom rules keep nothing yet."""
+        self._begin([*map(self._take_row, shopper_ids)], shopper_ids)
+
+    def _begin(self, rows: list[int], shopper_ids: list[str]) -> None:
+        """Their next event has all rules evaluated."""
         program = self.program
-        self.latest[row] = {}
-        self.rows[row] = self._empty_row
+        self.rows[rows] = self._empty_row
         if program.shopper_truths:
-            truths = _packed([truth(shopper_id) for truth in program.shopper_truths])
-            self.rows[row, : program.shopper_words] = truths
-        self.next_check[row] = RECHECK_ALL
+            self.rows[rows, : program.shopper_words] = [
+                packed_truths([truth(shopper_id) for truth in program.shopper_truths])
+                for shopper_id in shopper_ids
+            ]
+        self.next_check[rows] = RECHECK_ALL
+        for row in rows:
+            self.latest[row] = {}
 
     def read(self, row: int, shopper: Shopper) -> tuple[int, ...]:
         """What the profile says of a shopper: the words of truths, and the columns."""
@@ -114,7 +128,11 @@ class RuleRows:
         if not program.truths:
             return columns
         assert latest is not None
-        return (*_packed([truth(shopper, latest) for truth in program.truths]), *columns)
+        return (*packed_truths([truth(shopper, latest) for truth in program.truths]), *columns)
+
+    def recheck(self, shopper_ids: Iterable[str]) -> None:
+        """Have all rules of shoppers evaluated with the next event of each."""
+        self.next_check[[self.row_of[shopper_id] for shopper_id in shopper_ids]] = RECHECK_ALL
 
     def store(self, shopper_id: str) -> RuleState | None:
         """The state of a shopper as it is stored; None where it is not in a row."""
@@ -229,7 +247,7 @@ class RuleRows:
         self.heap[at] = start
 
 
-def _packed(truths: list[bool]) -> list[int]:
+def packed_truths(truths: list[bool]) -> list[int]:
     """Truths as words."""
     return [
         sum(1 << n for n, truth in enumerate(truths[first : first + TRUTH_BITS]) if truth)

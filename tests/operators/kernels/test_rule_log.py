@@ -1,7 +1,7 @@
 """The kernels of segment rules against the plain engine: the same transitions, in the same order.
 
 Whole flows are compared: late events, sign-ins and merges, erasures, refunds, other batches, resumes
-with the same rules and with others, evictions.
+with the same rules and with others, evictions, plain events that are folded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from operators.segments.rules.engine import create_engine
-from operators.shards import shard_shoppers
+from operators.shards import plain_fold, shard_shoppers
 from tests.operators.segments.rules.test_engine import RULES, rules_of
 from tests.reference.rules.engine import create_reference
 from tests.streams import MINUTE_MS, Flow, shuffled_within, streams
@@ -88,15 +88,23 @@ def _facts(state: Any) -> Any:
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
 )
 def test_kernels_and_plain_engine_give_the_same(
-    stream: list[Event], batch_events: int, resume: bool, evict: bool, other_rules: bool
+    stream: list[Event],
+    batch_events: int,
+    resume: bool,
+    evict: bool,
+    other_rules: bool,
+    folds: bool,
 ) -> None:
     arrived = shuffled_within(stream, 20 * MINUTE_MS, seed=5)
     results = []
     for create in (create_engine, create_reference):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(shard_shoppers, "create_engine", create)
+            if folds and create is create_engine:
+                patch.setattr(plain_fold, "EVENTS_MIN", 1)
             results.append(
                 run(arrived, batch_events, resume=resume, evict=evict, other_rules=other_rules)
             )

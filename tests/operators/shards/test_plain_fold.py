@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -17,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from operators.segments.rules.compiler import RuleSet
+from operators.segments.rules.latest_texts import LatestTexts
 from operators.shards import plain_fold
 from operators.shards.config import ProcessorConfig
 from operators.tables import texts
@@ -39,18 +42,40 @@ from tests.streams import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from logging import LogRecord
 
     from state.events import Event, EventType
 
 NEVER = 1 << 30
-SMALL = ProcessorConfig.from_config(
-    Sessions(shards=SHARDS, remembered_event_ids=5),
-    Profiles(affinity_categories_max=2, affinity_half_life_days=0.05),
-    State(idle_days=2, known_idle_days=3),
-    Lifecycle(dormant_days=1, lost_days=3, new_days=1, reengaged_days=1),
-    propensity=Propensity(sampled_share=0.7, horizon_days=1, churn_days=1),
-)
-"""Small limits, so that a short stream reaches all of them."""
+NO_RULES = ""
+OWN_RULES = (Path(__file__).parents[3] / "segments.yaml").read_text()
+TEXT_RULES = """
+phones: {when: {all: [device is phone, {not: {segment: far}}]}}
+far: {when: country is PE}
+signed-in: {when: {all: [known is yes, top_category is wear]}}
+euro: {when: {all: [currency is EUR, {not: {holdout: 50 %}}]}}
+may-write: {when: {any: [consent.ads is yes, consent.analytics is not no]}}
+wears: {when: {event: item_view, category: wear, price: at least 5, count: at least 2, within: 2 h}}
+spent: {when: {event: purchase, sum of value: at least 20, within: 1 d}}
+kinds: {when: {event: item_view, distinct items: at least 3, within: 1 h}}
+here: {when: {all: [session_minutes >= 1, session_views >= 1, intent is browsing]}}
+single-minded: {when: {all: [top_category_share >= 0.6, aov > 10, cart_rate < 0.5]}}
+"""
+
+
+def small(rules: str) -> ProcessorConfig:
+    """Small limits, so that a short stream reaches all of them."""
+    return ProcessorConfig.from_config(
+        Sessions(shards=SHARDS, remembered_event_ids=5),
+        Profiles(affinity_categories_max=2, affinity_half_life_days=0.05),
+        State(idle_days=2, known_idle_days=3),
+        Lifecycle(dormant_days=1, lost_days=3, new_days=1, reengaged_days=1),
+        RuleSet.from_text(rules, "segments.yaml", gap_ms=GAP_MS),
+        propensity=Propensity(sampled_share=0.7, horizon_days=1, churn_days=1),
+    )
+
+
+SMALL = {rules: small(rules) for rules in (NO_RULES, OWN_RULES, TEXT_RULES)}
 
 PLAIN: tuple[EventType, ...] = (
     "page_view",
@@ -74,11 +99,19 @@ def folds_from(events_min: int) -> Iterator[None]:
         yield
 
 
-def run(batches: Sequence[Sequence[Event]], events_min: int, partitions: int = 1) -> dict[str, Any]:
+def run(
+    batches: Sequence[Sequence[Event]],
+    events_min: int,
+    partitions: int = 1,
+    rules: str = OWN_RULES,
+    resumes_at: int | None = None,
+) -> dict[str, Any]:
     """Everything that a flow puts out and remembers."""
-    flow = Flow(rules=SMALL)
+    flow = Flow(rules=SMALL[rules])
     with folds_from(events_min):
         for number, batch in enumerate(batches):
+            if number == resumes_at:
+                flow = flow.resumed()
             flow.feed(batch, partition=str(number % partitions), partitions=partitions)
         for partition in range(partitions):
             flow.feed([], partition=str(partition), partitions=partitions, last=True)
@@ -112,6 +145,8 @@ def plain_streams(draw: st.DrawFn) -> list[Event]:
             more["order_id"] = f"order {draw(st.integers(0, number))}"
             more["value"] = draw(st.sampled_from([None, 12.5, 1e12]))
         more["currency"] = draw(st.sampled_from([None, "EUR"]))
+        more["device"] = draw(st.sampled_from([None, "phone", "desktop"]))
+        more["country"] = draw(st.sampled_from([None, "PE"]))
         stream.append(event(kind, number, at_ms, *who, **more))
         if draw(st.integers(0, 9)) == 0:
             stream.append(replace(stream[draw(st.integers(0, len(stream) - 1))]))
@@ -134,6 +169,8 @@ def cut(stream: Sequence[Event], sizes: Sequence[int]) -> list[list[Event]]:
 
 
 SIZES = st.lists(st.integers(0, 12), max_size=6)
+RULES = st.sampled_from([*SMALL])
+RESUMES = st.none() | st.integers(1, 3)
 
 
 def test_categories_that_shoppers_no_longer_have_leave_the_pool_of_texts() -> None:
@@ -155,29 +192,48 @@ def test_categories_that_shoppers_no_longer_have_leave_the_pool_of_texts() -> No
         for batch in range(60)
     ]
     with mock.patch.object(texts, "SWEPT_ABOVE", 8):
-        rules = dataclasses.replace(SMALL, texts=TextPool())
-        with mock.patch(f"{__name__}.SMALL", rules):
+        rules = dataclasses.replace(SMALL[OWN_RULES], texts=TextPool())
+        with mock.patch.dict(SMALL, {OWN_RULES: rules}):
             folded = run(batches, 1)
     assert len(rules.texts.text_of) < 60, "of 208 categories"
     assert folded == run(batches, NEVER)
 
 
 @settings(max_examples=150)
-@given(plain_streams(), SIZES, st.integers(0, 99), st.integers(1, 2))
+@given(plain_streams(), SIZES, st.integers(0, 99), st.integers(1, 2), RULES, RESUMES)
 def test_plain_events_fold_as_one_by_one(
-    stream: list[Event], sizes: list[int], seed: int, partitions: int
+    stream: list[Event],
+    sizes: list[int],
+    seed: int,
+    partitions: int,
+    rules: str,
+    resumes_at: int | None,
 ) -> None:
     batches = cut(shuffled_within(stream, 2 * LATENESS_MS, seed), sizes)
-    assert run(batches, 1, partitions) == run(batches, NEVER, partitions)
+    folded = run(batches, 1, partitions, rules, resumes_at)
+    assert folded == run(batches, NEVER, partitions, rules, resumes_at)
 
 
 @settings(max_examples=150)
-@given(streams(settled=False, orders_repeat=True), SIZES, st.integers(0, 99), st.integers(1, 9))
+@given(
+    streams(settled=False, orders_repeat=True),
+    SIZES,
+    st.integers(0, 99),
+    st.integers(1, 9),
+    RULES,
+    RESUMES,
+)
 def test_the_mix_of_both_paths_does_not_matter(
-    stream: list[Event], sizes: list[int], seed: int, events_min: int
+    stream: list[Event],
+    sizes: list[int],
+    seed: int,
+    events_min: int,
+    rules: str,
+    resumes_at: int | None,
 ) -> None:
     batches = cut(shuffled_within(stream, 2 * LATENESS_MS, seed), sizes)
-    assert run(batches, events_min) == run(batches, NEVER)
+    folded = run(batches, events_min, 1, rules, resumes_at)
+    assert folded == run(batches, NEVER, 1, rules, resumes_at)
 
 
 def test_a_shopper_with_many_events_forgets_the_oldest() -> None:
@@ -218,3 +274,27 @@ def test_shoppers_are_rows_or_structs(events_min: int) -> None:
     rows = [shard.shoppers.rows for shard in flow.devices]
     assert sum(len(table.row_of) for table in rows) == (7 if events_min == 1 else 0)
     assert sum(map(len, rows)) == 7
+
+
+def test_events_whose_windows_cannot_be_told_take_the_slow_path() -> None:
+    batches = [[view(number, number * MINUTE_MS) for number in range(9)]]
+    with mock.patch.object(RuleSet, "additions_of", side_effect=KeyError("a bug")):
+        assert run(batches, 1) == run(batches, NEVER)
+
+
+def test_rules_that_cannot_be_told_of_a_batch_are_evaluated_with_the_next(
+    processing_errors: list[LogRecord],
+) -> None:
+    first, second = [view(number, number) for number in range(3)], [view(3, MINUTE_MS)]
+    flow = Flow(rules=SMALL[TEXT_RULES])
+    with folds_from(1):
+        with mock.patch.object(LatestTexts, "update_all", side_effect=KeyError("a bug")):
+            flow.feed(first)
+        assert processing_errors.pop().getMessage().startswith("identify.settle raised")
+        assert [one.transitions for one in flow.visited if one.transitions] == []
+        errors = [one.error_counts for one in flow.visited if one.error_counts]
+        assert errors == [{"identify.settle": 1}]
+        flow.feed(second)
+    entered = [one.segment for output in flow.visited for one in output.transitions]
+    assert entered == ["may-write"]
+    assert flow.outcome().shoppers["ann"].views == 4
