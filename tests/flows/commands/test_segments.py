@@ -133,7 +133,7 @@ def test_a_preview_predicts_what_a_changed_rule_does(
     assert (enter, size) == (0, len(before) - leave)
     assert 0 < leave < len(before)
     assert "not kept  item view" in said("preview", "keen", rules=SECOND)
-    sampled = said("preview", "buyers", "--sample", "16", rules=SECOND)
+    sampled = said("preview", "buyers", "--sample", "2", rules=SECOND)
     low, high = re.findall(r"between (\d+) and (\d+)", sampled)[0]
     assert int(low) < int(high)
 

@@ -139,6 +139,7 @@ class TestAtTheStart:
         live.send(1500)
         run = live.start()
         run.until(live.caught_up)
+        settled(run, live.redis_url)
         assert run.stop()[0] == 0
         return held(live.redis_url)
 
