@@ -25,7 +25,7 @@ from operators.shards.batch_order import turn_of
 from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard
 from operators.shards.live_batches import coalesce_live
-from operators.shards.sharding import regroup
+from operators.shards.sharding import join_parts, regroup
 from operators.shards.user_shard import UserShard
 from state.dead_letters import Erasure
 
@@ -125,13 +125,13 @@ def build(
     devices = stateful_step(steps.IDENTIFY, in_order, device_shard, journals)
     shopper_inputs = op.flat_map_batch(steps.BY_SHOPPER, devices, by_shopper_shard)
     shoppers = stateful_step(steps.SESSIONIZE, shopper_inputs, user_shard, journals)
-    features = op.map(steps.FEATURES_OF, shoppers, _features_of)
+    parts = op.flat_map_batch(steps.TOGETHER, shoppers, _joined_parts)
+    features = op.map(steps.FEATURES_OF, parts, _features_of)
     clusters = stateful_step(steps.TRAIN_CLUSTERS, features, cluster_trainer, journals)
-    outcomes = op.map(steps.OUTCOMES_OF, shoppers, _outcomes_of)
+    outcomes = op.map(steps.OUTCOMES_OF, parts, _outcomes_of)
     propensity = stateful_step(steps.TRAIN_PROPENSITY, outcomes, propensity_trainer, journals)
-    entries = op.map(steps.INTERACTIONS_OF, shoppers, _item_events)
+    entries = op.map(steps.INTERACTIONS_OF, parts, _item_events)
     items = stateful_step(steps.TRAIN_ITEMS, entries, item_training, journals)
-    parts = op.map(steps.BY_PARTITION, shoppers, _to_single_key)
     trained: KeyedStream[Trained] = op.merge(steps.TRAINED, clusters, propensity, items)
     models = op.map(steps.MODELS, trained, _to_single_key)
     inputs: KeyedStream[PersonalizeInput] = op.merge(steps.JOINED, parts, models)
@@ -140,7 +140,7 @@ def build(
     if sinks.changes is not None:
         op.output(steps.CHANGES, op.filter_map(steps.CHANGED, outputs, _changes_of), sinks.changes)
     rejected = op.filter_map(steps.REJECTED, batches, _rejections_of)
-    failed = op.filter_map(steps.FAILED, shoppers, _failures_of)
+    failed = op.filter_map(steps.FAILED, parts, _failures_of)
     erased = op.filter_map(steps.ERASED, outputs, _erasures_of)
     letters: KeyedStream[DeadLetterBatch] = op.merge(steps.SET_ASIDE, rejected, failed, erased)
     op.output(steps.DEAD_LETTERS, letters, sinks.dead_letters)
@@ -168,6 +168,10 @@ def _by_device_shard(batches: list[SourceBatch]) -> list[tuple[str, DeviceShardI
 def _turn_of(message: tuple[str, DeviceShardInput]) -> tuple[str, BatchTurn] | None:
     turn = turn_of(message[1])
     return None if turn is None else (steps.ORDER_KEY, turn)
+
+
+def _joined_parts(parts: list[tuple[str, ShardPart]]) -> list[tuple[str, ShardPart]]:
+    return [(steps.SINGLE_KEY, part) for part in join_parts(part for _, part in parts)]
 
 
 def _features_of(part: tuple[str, ShardPart]) -> tuple[str, ClusterFeatures]:

@@ -274,20 +274,18 @@ class UserShardInput(Message):
 
 
 class ShardPart(Message):
-    """What one user shard hands on of a batch: its own output, and that of its device shard.
+    """What user shards hand on of a batch: their own output, and that of their device shards.
 
-    `sequence` is the number of the batch among all of this run.
+    It brings the `parts` of so many shards, those of one worker, in their order; `shard` is the first of
+    them. A batch is whole when all shards have handed on theirs. `sequence` is the number of the batch
+    among all of this run.
     """
 
     batch: BatchId
     shard: int
     sequence: int
     outputs: list[ShardOutput]
-
-    @property
-    def parts(self) -> int:
-        """A batch is whole when all user shards have handed on their part."""
-        return 1
+    parts: int = 1
 
 
 class CounterDeltas(msgspec.Struct, array_like=True, gc=False):

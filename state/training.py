@@ -17,7 +17,7 @@ from state.messages import BatchId, Message, ShopperObservation, Write
 
 
 class ClusterFeatures(Message):
-    """What `train_clusters` gets of one user shard's part of a batch.
+    """What `train_clusters` gets of user shards' part of a batch: of so many `parts`.
 
     `features` are the feature rows of active shoppers, `refused` the purposes that each refuses, as
     bits. `accepted` is the number of counted events by shard, since the first start.
@@ -32,11 +32,7 @@ class ClusterFeatures(Message):
     refused: list[int]
     features: list[bytes]
     accepted: dict[str, int]
-
-    @property
-    def parts(self) -> int:
-        """A batch is whole when the features of all user shards are there."""
-        return 1
+    parts: int = 1
 
 
 class ClustersTrained(Message):
@@ -68,7 +64,7 @@ class ClustersTrained(Message):
 
 
 class ItemEvents(Message):
-    """What `train_items` gets of one user shard's part of a batch.
+    """What `train_items` gets of user shards' part of a batch: of so many `parts`.
 
     `newest_ms` is the newest event time of active shoppers. Shoppers who were `erased`, or `evicted` and
     not active again, are named.
@@ -86,15 +82,11 @@ class ItemEvents(Message):
     erased: list[str]
     evicted: list[str]
     consent_withdrawals: list[ConsentWithdrawal]
-
-    @property
-    def parts(self) -> int:
-        """A batch is whole when the entries of all user shards are there."""
-        return 1
+    parts: int = 1
 
 
 class PropensityEvents(Message):
-    """What `train_propensity` gets of one user shard's part of a batch.
+    """What `train_propensity` gets of user shards' part of a batch: of so many `parts`.
 
     Of active `shoppers`: the purposes that each refuses, as bits, whether it is a known user, and its
     feature row. Then decisions, outcomes and observations as in `ShardOutput`, and the shoppers who are
@@ -118,11 +110,7 @@ class PropensityEvents(Message):
     erased: list[str]
     withdrawn: list[str]
     evicted: list[str]
-
-    @property
-    def parts(self) -> int:
-        """A batch is whole when the entries of all user shards are there."""
-        return 1
+    parts: int = 1
 
 
 class PropensityTrained(Message):

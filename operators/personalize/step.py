@@ -56,11 +56,11 @@ class WholeBatch(NamedTuple):
     def from_messages(cls, messages: Sequence[PersonalizeInput]) -> WholeBatch:
         """The messages of a batch that is whole, in any order."""
         parts = [message for message in messages if isinstance(message, ShardPart)]
-        parts.sort(key=lambda part: part.shard)
         [items] = [message for message in messages if isinstance(message, ItemsTrained)]
         [clusters] = [message for message in messages if isinstance(message, ClustersTrained)]
         [propensity] = [message for message in messages if isinstance(message, PropensityTrained)]
         outputs = [output for part in parts for output in part.outputs]
+        outputs.sort(key=lambda output: output.shard)
         return cls(outputs, items, clusters, propensity)
 
 

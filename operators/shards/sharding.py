@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from state.messages import BatchId, ShardOutput, UserShardInput
+from state.messages import BatchId, ShardOutput, ShardPart, UserShardInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,3 +55,21 @@ def _regroup_batch(parts: list[ShardOutput], shards: int) -> list[UserShardInput
         part.forwarded_events, part.state_transfers, part.new_aliases = [], [], []
         messages[part.shard].device_outputs.append(part)
     return messages
+
+
+def join_parts(parts: Iterable[ShardPart]) -> list[ShardPart]:
+    """Parts of shards that came together, as one message a batch: what follows costs by the message."""
+    batches: dict[int, list[ShardPart]] = {}
+    for part in parts:
+        batches.setdefault(part.sequence, []).append(part)
+    return [_join_batch(found) for found in batches.values()]
+
+
+def _join_batch(parts: list[ShardPart]) -> ShardPart:
+    if len(parts) == 1:
+        return parts[0]
+    first = min(parts, key=lambda part: part.shard)
+    # Stable: of a shard, the output of its devices comes before that of its users.
+    outputs = sorted((one for part in parts for one in part.outputs), key=lambda one: one.shard)
+    count = sum(part.parts for part in parts)
+    return ShardPart(first.batch, first.shard, first.sequence, outputs, count)

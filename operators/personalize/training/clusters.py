@@ -204,7 +204,7 @@ class ClusterTrainer:
 
 
 def features_of(part: ShardPart) -> ClusterFeatures:
-    """What the clusters learn from of one shard's part of a batch."""
+    """What the clusters learn from of shards' part of a batch."""
     outputs = part.outputs
     active = [row for output in outputs for row in output.active]
     return ClusterFeatures(
@@ -217,4 +217,5 @@ def features_of(part: ShardPart) -> ClusterFeatures:
         [row.refused for row in active],
         [row.features for row in active],
         {shard: totals.accepted for output in outputs for shard, totals in output.totals.items()},
+        part.parts,
     )

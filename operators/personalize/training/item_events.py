@@ -92,7 +92,7 @@ class ItemBatch:
 
 
 def item_events_of(part: ShardPart) -> ItemEvents:
-    """What items are trained with of one shard's part of a batch."""
+    """What items are trained with of shards' part of a batch."""
     outputs = part.outputs
     active = _joined([output.active for output in outputs])
     offset, unpack = LAST_MS_COLUMN * _FLOAT64.size, _FLOAT64.unpack_from
@@ -111,6 +111,7 @@ def item_events_of(part: ShardPart) -> ItemEvents:
         [name for output in outputs for name, _ in output.erased],
         [name for name, _ in evicted if name not in back],
         _joined([output.consent_withdrawals for output in outputs]),
+        part.parts,
     )
 
 

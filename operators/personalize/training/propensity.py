@@ -264,7 +264,7 @@ class PropensityTrainer:
 
 
 def propensity_events_of(part: ShardPart) -> PropensityEvents:
-    """What the models of propensity learn from of one shard's part of a batch."""
+    """What the models of propensity learn from of shards' part of a batch."""
     outputs = part.outputs
     active = [row for output in outputs for row in output.active]
     return PropensityEvents(
@@ -290,4 +290,5 @@ def propensity_events_of(part: ShardPart) -> PropensityEvents:
             if one.purposes & PERSONALIZATION
         ],
         [name for output in outputs for name, _ in output.evicted],
+        part.parts,
     )

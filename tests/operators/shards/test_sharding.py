@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from operators.segments.rules.compiler import RuleSet
 from operators.shards.config import ProcessorConfig
-from operators.shards.sharding import shard_of
+from operators.shards.sharding import join_parts, shard_of
 from state.config import Lifecycle, Profiles, Propensity, Sessions, State
+from state.messages import BatchId, ShardOutput, ShardPart
 from state.times import DAY_MS
 from tests.streams import (
     GAP_MS,
@@ -192,3 +193,21 @@ def test_a_part_of_a_batch_waits_for_the_others() -> None:
     for batch_events in (1, 3, 100):
         outcome = fold(stream, batch_events=batch_events, workers=2)
         assert facts(outcome) == facts(fold(stream))
+
+
+def test_parts_that_came_together_are_one_message_a_batch_in_the_order_of_shards() -> None:
+    """The two batches of three shards, of which one is on another worker."""
+
+    def part(batch: int, shard: int) -> ShardPart:
+        outputs = [ShardOutput(BatchId("0", batch), shard, 0, last=False)]
+        return ShardPart(BatchId("0", batch), shard, batch, outputs)
+
+    arrived = [part(0, 3), part(0, 1), part(1, 1), part(1, 0), part(1, 3), part(0, 0)]
+    joined = join_parts(arrived)
+    assert [(one.batch.number, one.shard, one.sequence, one.parts) for one in joined] == [
+        (0, 0, 0, 3),
+        (1, 0, 1, 3),
+    ]
+    assert [[output.shard for output in one.outputs] for one in joined] == [[0, 1, 3]] * 2
+    [whole, _] = join_parts([*joined, part(0, 2)])
+    assert ([output.shard for output in whole.outputs], whole.parts) == ([0, 1, 2, 3], 4)

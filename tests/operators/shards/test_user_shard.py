@@ -67,6 +67,7 @@ def test_a_complete_batch_merges_the_device_and_counts_events_in_the_order_of_re
     (part,) = shard.process_batch([view_on_the_phone(), identification()])
     assert plain(part) == {
         "batch": "0/0",
+        "parts": 1,
         "outputs": [
             {"batch": "0/0"},
             {
