@@ -55,6 +55,8 @@ NEVER = "no-store"
 EVERYBODY = "all"
 """The audience of lists that do not depend on who asks: a CDN may keep them."""
 PREFLIGHT_S = 600
+ANALYTICS_JS_HEADERS = ("authorization", "content-type", "x-retry-count")
+"""Headers that a browser must be allowed to send, or analytics.js sends nothing at all."""
 _VARY = {PERSONAL: f"Cookie, {KEY_HEADER}, Origin", SHARED: "Origin"}
 """Also an answer to a request without an origin varies by it: a CDN may keep that one."""
 _HEADERS: dict[str, RawHeaders] = {
@@ -246,9 +248,9 @@ def create_app(
         CORSMiddleware,
         allow_origins=list(origins),
         allow_methods=["GET", "POST"],
-        allow_headers=[KEY_HEADER, "content-type"],
+        allow_headers=[KEY_HEADER, *ANALYTICS_JS_HEADERS],
         allow_credentials=True,
-        expose_headers=["etag"],
+        expose_headers=["etag", "retry-after"],
         max_age=PREFLIGHT_S,
     )
     return starlette

@@ -116,12 +116,27 @@ def test_keys_and_origins_are_checked(door: Door) -> None:
     }
 
 
-def test_a_browser_of_a_known_origin_may_read_the_answer(door: Door) -> None:
-    asked = {"Origin": ORIGIN, "StorefrontAccess-Control-Request-Method": "POST"}
-    preflight = door.send("OPTIONS", "/v1/lists", None, asked)
-    assert preflight.headers["access-control-allow-origin"] == ORIGIN
-    other = door.send("OPTIONS", "/v1/lists", None, asked | {"Origin": "https://evil.example"})
-    assert "access-control-allow-origin" not in other.headers
+@pytest.mark.parametrize(
+    "header", ["content-type", "x-penstock-key", "authorization,x-retry-count"]
+)
+def test_a_browser_of_a_known_origin_may_send_and_read(door: Door, header: str) -> None:
+    asked = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": header,
+    }
+    preflight = door.send("OPTIONS", "/v1/events", None, asked)
+    assert (preflight.status, preflight.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    other = door.send("OPTIONS", "/v1/events", None, asked | {"Origin": "https://evil.example"})
+    assert (other.status, "access-control-allow-origin" in other.headers) == (400, False)
+
+
+def test_a_cdn_keeps_no_answer_for_another_origin(door: Door) -> None:
+    """Also an answer to who named no origin varies by it: a browser could not read that one."""
+    for path in ("/v1/lists/home?audience=all", "/v1/lists/home", "/v1/snippet.js"):
+        for headers in ({}, {"Origin": ORIGIN}):
+            vary = door.get(path, **AS_PAGE, **headers).headers["vary"]
+            assert "Origin" in vary, (path, headers)
 
 
 def test_a_page_sees_the_configured_fields_of_its_visitor(door: Door) -> None:

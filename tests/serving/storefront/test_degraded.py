@@ -7,18 +7,21 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
+from serving.collector.redis_log import RedisEventLog
 from state import keys
-from state.store import Store
+from state.store import AsyncAppender, Store
 from tests.kafka_broker import free_port
-from tests.serving.storefront.servers import Door, open_door
+from tests.serving.storefront.servers import Answer, Door, open_door
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PATIENCE_S = 20
 
@@ -127,6 +130,77 @@ def test_a_reply_that_is_no_list_is_no_list(redis: EmbeddedRedis) -> None:
     client.set(keys.top_key("ann", "home"), "{not json")
     with open_door(redis.url) as door:
         assert ask(door) == (False, ["popular"])
+
+
+def test_a_full_redis_answers_lists_and_takes_no_events_but_loses_none(
+    redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    client = Store(redis.url, timeout_ms=2000, patience_s=0).client
+    log = RedisEventLog(AsyncAppender(redis.url, timeout_ms=2000), 1, 2.0)
+
+    def send(number: int) -> Answer:
+        event = {"event_id": f"e-{number}", "type": "page_view", "event_ts": 1, "user_id": "ann"}
+        return door.post("/v1/events", event | {"props": {"text": "x" * 20_000}})
+
+    def stored() -> set[str]:
+        entries = client.xrange(keys.events_key(0))
+        return {json.loads(fields[b"e"])["event_id"] for _, fields in entries}
+
+    with open_door(redis.url, log, tmp_path) as door:
+        assert send(0).status == 202
+        used = client.info("memory")["used_memory"]
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", used // 2)
+        answers = [send(number) for number in range(1, 80)]
+        accepted = {f"e-{n}" for n, one in enumerate(answers, 1) if one.status == 202}
+        refused = [one for one in answers if one.status != 202]
+        assert len(accepted) > 5, "the spool of 1 MB takes some"
+        assert refused, "and is full then"
+        assert {(one.status, one.headers.get("retry-after")) for one in refused} == {(503, "5")}
+        assert ask(door) == (False, ["own", "popular"])
+        assert door.get("/readyz").status == 200
+        assert stored() == {"e-0"}
+        client.config_set("maxmemory", 0)
+        wait_until(lambda: stored() == {"e-0", *accepted})
+        assert send(99).status == 202
+        wait_until(lambda: "e-99" in stored())
+
+
+def test_under_load_nothing_fails_while_redis_is_away_and_it_is_used_again_at_once(
+    redis: EmbeddedRedis,
+) -> None:
+    """Stopped and started, paused and continued, with requests all the while: no 5xx but /readyz."""
+    process = process_of(redis)
+    with open_door(redis.url, read_timeout_ms=200, rate_max=100_000) as door:
+        wait_until(lambda: ask(door) == (False, ["own", "popular"]))
+        is_over = threading.Event()
+        statuses: Counter[int] = Counter()
+
+        def load() -> None:
+            while not is_over.is_set():
+                statuses[door.get("/v1/lists/home?shopper=ann").status] += 1
+                statuses[door.get("/healthz").status] += 1
+
+        clients = [threading.Thread(target=load) for _ in range(4)]
+        for one in clients:
+            one.start()
+        try:
+            os.kill(process, signal.SIGSTOP)
+            wait_until(lambda: ask(door)[0])
+            os.kill(process, signal.SIGCONT)
+            wait_until(lambda: not ask(door)[0])
+            redis.stop()
+            wait_until(lambda: ask(door)[0])
+            assert door.get("/readyz").status == 503
+            redis.start()
+            fill(redis)
+            wait_until(lambda: ask(door) == (False, ["own", "popular"]))
+        finally:
+            is_over.set()
+            for one in clients:
+                one.join(PATIENCE_S)
+    assert set(statuses) == {200}
+    assert statuses[200] > 20
 
 
 def test_metrics_have_an_address_of_their_own(redis: EmbeddedRedis) -> None:
