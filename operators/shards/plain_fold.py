@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from operators.shards.shard_shoppers import ShardShoppers
     from state.events import Event
 
-EVENTS_MIN = 100
-"""Fewer plain events than this take the slow path: a fold of them would cost as much or more."""
+EVENTS_MIN, EVENTS_MIN_WITH_RULES = 48, 16
+"""Fewer plain events than this take the slow path: a fold of them would cost as much or more. With
+segment rules each event of the slow path costs twice as much."""
 _NO_COLUMNS = np.empty(0, np.int64)
 
 
@@ -59,7 +60,8 @@ class PlainFold:
 
     def is_worthwhile(self, events: int) -> bool:
         """Whether so many events can be folded, and should be."""
-        return self._is_possible and events >= EVENTS_MIN
+        events_min = EVENTS_MIN if self._rules is None else EVENTS_MIN_WITH_RULES
+        return self._is_possible and events >= events_min
 
     def fold(
         self,

@@ -103,8 +103,8 @@ def test_kernels_and_plain_engine_give_the_same(
     for create in (create_engine, create_reference):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(shard_shoppers, "create_engine", create)
-            if folds and create is create_engine:
-                patch.setattr(plain_fold, "EVENTS_MIN", 1)
+            events_min = 1 if folds and create is create_engine else 1 << 30
+            patch.setattr(plain_fold, "EVENTS_MIN_WITH_RULES", events_min)
             results.append(
                 run(arrived, batch_events, resume=resume, evict=evict, other_rules=other_rules)
             )

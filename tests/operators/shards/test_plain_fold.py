@@ -95,7 +95,7 @@ PLAIN: tuple[EventType, ...] = (
 
 @contextmanager
 def folds_from(events_min: int) -> Iterator[None]:
-    with mock.patch.object(plain_fold, "EVENTS_MIN", events_min):
+    with mock.patch.multiple(plain_fold, EVENTS_MIN=events_min, EVENTS_MIN_WITH_RULES=events_min):
         yield
 
 
