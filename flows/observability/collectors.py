@@ -57,6 +57,29 @@ class ArrayHistogram(Collector):
             self._counts[value] = self._counts.get(value, 0) + counts
             self._sums[value] = self._sums.get(value, 0.0) + total
 
+    def counts(self, value: str) -> NDArray[np.int64]:
+        """How many observations each bucket has under a value of the label; the last is above all."""
+        with self._lock:
+            return self._counts.get(value, np.zeros(len(self._bounds) + 1, np.int64)).copy()
+
+    def quantile(self, counts: NDArray[np.int64], share: float) -> float | None:
+        """Below which value a share of some counts lies, by linear interpolation within its bucket.
+
+        None without counts; the highest bound for what is above it.
+        """
+        if not counts.any():
+            return None
+        cumulated = np.cumsum(counts)
+        wanted = share * float(cumulated[-1])
+        # With a share of 0 the first bucket that has any.
+        bucket = max(int(np.searchsorted(cumulated, wanted)), int(np.flatnonzero(counts)[0]))
+        if bucket == len(self._bounds):
+            return float(self._bounds[-1])
+        lowest = float(self._bounds[bucket - 1]) if bucket else 0.0
+        below = float(cumulated[bucket] - counts[bucket])
+        width = float(self._bounds[bucket]) - lowest
+        return lowest + width * (wanted - below) / float(counts[bucket])
+
     def describe(self) -> Iterable[Metric]:
         """The metric without samples."""
         yield self._family()

@@ -35,6 +35,7 @@ class Heartbeat:
         self._worker = worker
         self._workers = workers
         self._events, self._at_s = recording.heartbeat_fields()["events"], time.monotonic()
+        self._freshness = recording.FreshnessReport()
 
     def write(self) -> None:
         """Write one heartbeat. Raises UserError if Redis does not answer."""
@@ -63,6 +64,7 @@ class Heartbeat:
             **counts,
             "events_per_s": round(rate, 1),
             "lag": sum(self._topic.lag.values()),
+            **self._freshness.take_fields(),
             "version": keys.WRITER_VERSION,
         }
 

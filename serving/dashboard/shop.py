@@ -32,6 +32,15 @@ CHANGES_FIRST, CHANGES_LIMIT = 25, 50
 EVENTS_FIRST, EVENTS_LIMIT = 4, 4
 EVENTS_PER_TICK = 25
 LISTS_SEGMENTS = 8
+WORKER_FIELDS = (
+    "host",
+    "events_per_s",
+    "lag",
+    "version",
+    "freshness_p50_ms",
+    "freshness_p99_ms",
+)
+"""What is shown of a heartbeat; the freshness is only in those of a process that makes lists."""
 SPARK_MINUTES = 60
 SPARK_FIELDS = ("size", "entered", "left")
 RATE_WINDOW_S = 5.0
@@ -243,6 +252,6 @@ def _list_quality(blend: Mapping[bytes, bytes]) -> dict[str, Any]:
 def _worker(number: int, heartbeat: bytes) -> dict[str, Any]:
     fields = parse_json(heartbeat) or {}
     age_ms = max(0, time.time_ns() // 1_000_000 - int(fields.get("at", 0)))
-    shown = {name: fields.get(name) for name in ("host", "events_per_s", "lag", "version")}
+    shown = {name: fields.get(name) for name in WORKER_FIELDS}
     # Rounded to 5 s: the exact age would be a change at each read.
     return {"n": number, "age_s": age_ms // 5000 * 5, **shown}

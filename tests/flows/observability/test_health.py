@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from array import array
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.error import HTTPError
@@ -13,6 +14,7 @@ from urllib.request import Request, urlopen
 import orjson
 import pytest
 
+from flows.observability import recording
 from flows.observability.exposition import expose_process
 from flows.observability.health import WorkerHealth, health_server
 from flows.observability.heartbeat import TTL_S, Heartbeat
@@ -188,6 +190,27 @@ def test_a_heartbeat_expires(redis_url: str) -> None:
     assert store.client.hget(keys.meta_key(), "lag") == b"14"
     second.remove()
     assert not store.client.exists(keys.worker_key(1))
+
+
+def test_a_heartbeat_says_how_fresh_the_lists_were_since_the_one_before(redis_url: str) -> None:
+    store = Store(redis_url, timeout_ms=2000, patience_s=0)
+    heartbeat = Heartbeat(store, Topic(), 0, 1)
+
+    def write_after(*ages_ms: int) -> dict[str, int]:
+        now_ms = time.time_ns() // 1_000_000
+        received = array("q", [now_ms - age_ms for age_ms in ages_ms])
+        recording.record_freshness(recording.LISTS, received.tobytes())
+        recording.record_freshness("profile", array("q", [now_ms - 50_000]).tobytes())
+        heartbeat.write()
+        told = orjson.loads(store.client.get(keys.worker_key(0)))
+        return {name: ms for name, ms in told.items() if name.startswith("freshness")}
+
+    first = write_after(*[170] * 98, 7000, 7000)
+    assert 150 <= first["freshness_p50_ms"] <= 400
+    assert 5000 <= first["freshness_p99_ms"] <= 10_000
+    second = write_after(20_000)
+    assert 10_000 <= second["freshness_p50_ms"] <= second["freshness_p99_ms"] <= 30_000
+    assert write_after() == {}
 
 
 def test_heartbeats_are_written_while_a_process_is_exposed(redis_url: str) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import orjson
 import pytest
 from bytewax.testing import TestingSink, run_main
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from flows.dataflow import Sinks, StateStores, build
@@ -197,6 +199,22 @@ def test_freshness_is_counted_in_the_right_bucket() -> None:
         "some_seconds_count": 6,
         "some_seconds_sum": pytest.approx(4.95),
     }
+
+
+@given(
+    st.lists(st.floats(0.001, 9.9), min_size=1, max_size=50),
+    st.sampled_from([0.0, 0.5, 0.99, 1.0]),
+)
+def test_a_quantile_lies_in_the_bucket_of_the_exact_one(values: list[float], share: float) -> None:
+    bounds = (0.1, 0.5, 1.0, 10.0)
+    histogram = ArrayHistogram("some_seconds", "Some", "branch", bounds, CollectorRegistry())
+    assert histogram.quantile(histogram.counts("list"), share) is None
+    histogram.observe("list", np.array(values))
+    found = histogram.quantile(histogram.counts("list"), share)
+    exact = np.quantile(values, share, method="inverted_cdf")
+    bucket = int(np.searchsorted(bounds, exact))
+    assert found is not None
+    assert (0.0, *bounds)[bucket] <= found <= bounds[bucket]
 
 
 def test_a_key_is_as_fresh_as_its_event_is_old() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -193,6 +195,26 @@ def test_changes_of_every_kind_have_a_text(shop: Shop, opened: Watched) -> None:
             "said => document.querySelector('main').innerText.replace(/\\s+/g, ' ').includes(said)",
             arg=said,
         )
+
+
+def test_the_freshness_is_that_of_the_slowest_process_that_makes_lists(
+    shop: Shop, opened: Watched
+) -> None:
+    page, at_ms = opened.page, time.time_ns() // 1_000_000
+    for worker, fields in enumerate(
+        (
+            {"freshness_p50_ms": 20, "freshness_p99_ms": 90},
+            {},
+            {"freshness_p50_ms": 30, "freshness_p99_ms": 2000},
+        )
+    ):
+        beat = {"at": at_ms, "host": "h", **fields}
+        shop.client.set(keys.worker_key(worker), json.dumps(beat), ex=60)
+    page.goto(shop.view(""))
+    page.get_by_text("30 ms · 99 % in 2 s", exact=True).wait_for()
+    for worker in range(3):
+        shop.client.delete(keys.worker_key(worker))
+    page.get_by_text("30 ms · 99 % in 2 s", exact=True).wait_for(state="detached")
 
 
 def test_a_retired_segment_is_found_by_search(shop: Shop, opened: Watched) -> None:
