@@ -128,7 +128,8 @@ def _run(command: str, root: Path, work: Path, environment: dict[str, str]) -> N
         words = shlex.split(step)
         if words[0] in _SYSTEM:
             continue
-        inside = [str(root) + word if word.startswith("/") else word for word in words]
+        # Also the path of a setting, `--set name=/path`: a step never writes outside its folder.
+        inside = [re.sub(r"^([\w.]+=)?/", rf"\g<1>{root}/", word) for word in words]
         if inside[0] == "python":
             inside[0] = sys.executable
         subprocess.run(inside, cwd=work, env=environment, check=True, capture_output=True)
