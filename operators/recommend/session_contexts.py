@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.tables.array_ops import ascending_order, grow, isin_rows, run_starts
+from operators.kernels.ranking.session_contexts import append_items
+from operators.tables.array_ops import ascending_order, grow, isin_rows
 from operators.tables.table import Table, TableState
 from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
@@ -48,33 +49,18 @@ class SessionContexts(TableState):
         if not n:
             return np.empty((0, length), np.int32)
         self._ensure_rows(int(shopper.max()) + 1)
-        order = ascending_order(shopper)
-        first = run_starts(shopper[order])
-        shopper_rows = shopper[order[first]]
-        group = np.repeat(np.arange(len(first)), np.diff(first, append=n))
-
-        # One tape: for each shopper the stored items, oldest first, then the batch's events.
-        tape = np.empty(len(first) * length + n, np.int32)
-        tape_ms = np.empty(len(tape), np.int64)
-        position = np.arange(n) + (group + 1) * length
-        remembered = (first + np.arange(len(first)) * length)[:, None] + np.arange(length)
-        tape[remembered] = self.recent[shopper_rows, ::-1]
-        tape_ms[remembered] = self.last_ms[shopper_rows, None]
-        tape[position], tape_ms[position] = item[order], at_ms[order]
-
-        previous = position[:, None] - np.arange(1, length + 1)
-        in_order = np.where(
-            tape_ms[previous] >= session_start_ms[order, None], tape[previous], NO_ROW
-        )
-        last = np.append(first[1:], n) - 1
-        self.recent[shopper_rows, 0] = item[order[last]]
-        self.recent[shopper_rows, 1:] = in_order[last, :-1]
-        newest_ms = np.maximum.reduceat(at_ms[order], first)
-        self.last_ms[shopper_rows] = np.maximum(self.last_ms[shopper_rows], newest_ms)
-        self._dirty_rows.mark(shopper_rows)
-
         context = np.empty((n, length), np.int32)
-        context[order] = in_order
+        append_items(
+            ascending_order(shopper),
+            shopper,
+            item,
+            at_ms,
+            session_start_ms,
+            self.recent,
+            self.last_ms,
+            context,
+        )
+        self._dirty_rows.mark(shopper)
         return context
 
     def store(self, shopper: Rows, item: Rows, at_ms: Times, context: Rows) -> None:

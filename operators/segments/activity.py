@@ -52,6 +52,7 @@ class SegmentActivity:
         self.orders = RecentOrders()
         self._current = current
         self._late_changes: set[tuple[int, int, int]] = set()
+        self._counted_at: dict[int, int] = {}
 
     def ensure_rows(self, rows: int) -> None:
         """Grow to at least this many shoppers."""
@@ -138,8 +139,14 @@ class SegmentActivity:
     def is_quiet(self, segment: int, before_ms: int) -> bool:
         """Whether nothing of a segment is counted any more; deletes memberships that ended before a
         time."""
-        if not self.counts.is_empty(segment) or self.orders.counts_for(segment):
+        if self._counted_at.get(segment) == self.counts.decreases:
+            return False  # asked with every batch, and it takes a look at every minute and hour
+        if not self.counts.is_empty(segment):
+            self._counted_at[segment] = self.counts.decreases
             return False
+        if self.orders.counts_for(segment):
+            return False
+        self._counted_at.pop(segment, None)
         return self.past.release_segment(segment, before_ms)
 
     def drop_before(self, before_ms: int) -> None:

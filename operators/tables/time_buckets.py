@@ -46,6 +46,9 @@ class TimeBuckets(TableState):
         self._buckets_by_unit: dict[str, dict[int, CountArray]] = {unit: {} for unit in UNITS_MS}
         self._pending: list[tuple[int, int, int, int]] = []
         self.open_bucket = dict.fromkeys(UNITS_MS, 0)
+        self.decreases = 0
+        """How often counts went away or became less. As long as it is the same, a row with counts has
+        some. Not stored."""
 
     @property
     def buckets(self) -> dict[str, dict[int, CountArray]]:
@@ -59,6 +62,8 @@ class TimeBuckets(TableState):
     def add(self, column: int, row: int, at_ms: int, count: int = 1) -> None:
         """Count something at a time. Counts are collected, and added up when they are next read."""
         self._pending.append((column, row, at_ms, count))
+        if count < 0:
+            self.decreases += 1
 
     def add_many(self, column: int, row: int, at_ms: NDArray[np.int64]) -> None:
         """Count one at each of these times."""
@@ -99,6 +104,7 @@ class TimeBuckets(TableState):
             self.open_bucket[unit] = max(current, self.open_bucket[unit])
             for bucket in [b for b in buckets if b < current - BUCKETS_KEPT[unit]]:
                 del buckets[bucket]
+                self.decreases += 1
 
     def scalars(self) -> Arrays:
         """All counts other than 0, one line each: bucket, row, column, count."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.kernels.ranking.session_contexts import record_visits
 from operators.kernels.ranking.session_knn import session_knn
 from operators.recommend.session_contexts import SessionContexts
-from operators.tables.array_ops import ascending_order, grow, run_starts
+from operators.tables.array_ops import grow
 from operators.tables.table import Table, TableState
 from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
@@ -91,28 +92,13 @@ class SessionKnn(TableState):
         previous = self.clicks.append(
             batch.shopper, batch.item, batch.at_ms, np.full(len(batch), NEVER_SEEN_MS)
         )
-        is_new_visit = ~(previous == batch.item[:, None]).any(axis=1)
-        self._record_visits(batch.item[is_new_visit], batch.shopper[is_new_visit])
-
-    def _record_visits(self, item: Rows, shopper: Rows) -> None:
-        """Add visits of shoppers to items, in order."""
-        if not len(item):
-            return
-        rows = int(item.max()) + 1
+        rows = int(batch.item.max()) + 1
         self.visitor = grow(self.visitor, rows, NO_ROW)
         self.visits = grow(self.visits, rows, 0)
         self._dirty_rows.ensure_rows(rows)
         self.items = max(self.items, rows)
-        order = ascending_order(item)
-        item, shopper = item[order], shopper[order]
-        first = run_starts(item)
-        count = np.diff(first, append=len(item))
-        rank = np.arange(len(item)) - np.repeat(first, count)
-        is_kept = rank >= np.repeat(count, count) - self.visitors_per_item
-        slot = (self.visits[item] + rank) % self.visitors_per_item
-        self.visitor[item[is_kept], slot[is_kept]] = shopper[is_kept]
-        self.visits[item[first]] += count
-        self._dirty_rows.mark(item)
+        record_visits(batch.item, batch.shopper, previous, self.visitor, self.visits)
+        self._dirty_rows.mark(batch.item)
 
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """At most k items for each request."""
