@@ -102,6 +102,6 @@ def to_column(amounts: NDArray[np.floating[Any]]) -> Column:
     True
     """
     bound = float(AMOUNT_MAX)
-    finite = np.clip(np.nan_to_num(amounts, nan=0.0, posinf=bound, neginf=-bound), -bound, bound)
+    finite = np.clip(np.where(amounts == amounts, amounts, 0.0), -bound, bound)  # NaN: not itself
     result: Column = np.clip(finite.astype(np.int64), -AMOUNT_MAX, AMOUNT_MAX)
     return result

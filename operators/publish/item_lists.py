@@ -8,6 +8,7 @@ import numpy as np
 
 from operators.recommend.published_index import ITEM_LIST_TTL_S
 from state import keys
+from state.resp import pack_set_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,5 +77,5 @@ def _list_writes(lists: NamedLists, key_of: Callable[[str], str], now_ms: int) -
     writes: list[Write] = []
     for name, text in zip(lists[0], lists[1].json(now_ms, LIST_MODEL_VERSION), strict=True):
         key = key_of(name)
-        writes.append(("SET", key, text, "EX", ITEM_LIST_TTL_S) if text else ("DEL", key))
+        writes.append(pack_set_bytes(key, text, ITEM_LIST_TTL_S) if text else ("DEL", key))
     return writes

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from operators.publish.item_lists import LIST_MODEL_VERSION
 from state import keys
+from state.resp import pack_set_bytes
 
 if TYPE_CHECKING:
     from operators.recommend.popular_lists import PopularLists
@@ -25,5 +26,5 @@ def popular_writes(popular_lists: PopularLists, now_ms: int) -> list[Write]:
     writes: list[Write] = []
     for (kind, value), text in texts:
         key = keys.popular_key(kind, value)
-        writes.append(("SET", key, text, "EX", POPULAR_TTL_S) if text else ("DEL", key))
+        writes.append(pack_set_bytes(key, text, POPULAR_TTL_S) if text else ("DEL", key))
     return writes

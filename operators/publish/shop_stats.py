@@ -63,16 +63,16 @@ class ShopStats(TableState):
         """Count shoppers who were active at these times, and before that last at others (0: never)."""
         is_later_minute = at_ms // MINUTE_MS > previous_ms // MINUTE_MS
         self.buckets.add_many(ACTIVE_COLUMN, _SHOP_ROW, at_ms[is_later_minute])
-        for minutes, delta in ((previous_ms[is_later_minute], -1), (at_ms[is_later_minute], 1)):
-            unique_minutes, counts = np.unique(minutes // MINUTE_MS, return_counts=True)
-            for minute, count in zip(unique_minutes.tolist(), counts.tolist(), strict=True):
-                if delta > 0 or minute in self._active_by_minute:
-                    self._active_by_minute[minute] += delta * count
-        newest = max(self._active_by_minute, default=0)
-        for minute in [
-            minute for minute in self._active_by_minute if minute < newest - 2 * ACTIVE_MINUTES
-        ]:
-            del self._active_by_minute[minute]
+        counts = self._active_by_minute
+        for minute, count in Counter((previous_ms[is_later_minute] // MINUTE_MS).tolist()).items():
+            if minute in counts:
+                counts[minute] -= count
+        # In the order of minutes: they are stored in the order in which they came.
+        for minute in sorted((at_ms[is_later_minute] // MINUTE_MS).tolist()):
+            counts[minute] += 1
+        oldest = max(counts, default=0) - 2 * ACTIVE_MINUTES
+        for minute in [minute for minute in counts if minute < oldest]:
+            del counts[minute]
 
     def remove_active(self, last_ms: int) -> None:
         """Remove a shopper, last seen at this time, from those who are active."""

@@ -8,7 +8,7 @@ from operators.events.processing_errors import FATAL_ERRORS
 from operators.publish.item_lists import LIST_MODEL_VERSION
 from operators.recommend.online_evaluation import LIST_TTL_S
 from state import keys
-from state.resp import pack_command, pack_int, pack_str
+from state.resp import pack_set_bytes
 from state.shopper import PERSONALIZATION
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ EMPTY_LISTS_MAX = 256
 """Empty lists that are made anew with a batch that brings new items; one takes 50 us."""
 ATTEMPTS_MAX = 100
 """Attempts to make the lists of a batch where that raises: enough to find five shoppers at fault."""
-_SET = pack_str("SET")
-_LIST_TTL = pack_str("EX") + pack_int(LIST_TTL_S)
 
 
 def write_lists(
@@ -78,11 +76,8 @@ def list_writes(recommender: Recommender, names: Sequence[str], now_ms: int) -> 
 
 def _render_lists(recommender: Recommender, names: Sequence[str], now_ms: int) -> list[Write]:
     texts = recommender.recommend(names, now_ms).json(now_ms, LIST_MODEL_VERSION)
+    top_keys = [keys.top_key(name, keys.SLOT) for name in names]
     return [
-        pack_command(
-            f"{_SET}{pack_str(keys.top_key(name, keys.SLOT))}{pack_str(text)}{_LIST_TTL}", 5
-        )
-        if text
-        else ("DEL", keys.top_key(name, keys.SLOT))
-        for name, text in zip(names, texts, strict=True)
+        pack_set_bytes(key, text, LIST_TTL_S) if text else ("DEL", key)
+        for key, text in zip(top_keys, texts, strict=True)
     ]

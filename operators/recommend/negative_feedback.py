@@ -17,7 +17,7 @@ from operators.tables.decay_clock import DecayClock, decay
 from operators.tables.table import Table, TableState, strip_prefix
 from state.arrays import NO_ROW
 from state.dirty_rows import DirtyRows
-from state.times import DAY_MS
+from state.times import DAY_MS, NEVER_SEEN_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,8 +96,9 @@ class NegativeFeedback(TableState):
             self._count_clicks(batch.shopper, batch.item, batch.at_ms)
         if len(self.turned_down):
             _, since_ms = self.turned_down.get(batch.shopper, batch.item)
-            is_later = batch.at_ms > since_ms
-            self.turned_down.remove(batch.shopper[is_later], batch.item[is_later])
+            is_later = (since_ms != NEVER_SEEN_MS) & (batch.at_ms > since_ms)
+            if is_later.any():
+                self.turned_down.remove(batch.shopper[is_later], batch.item[is_later])
 
     def columns(self, requests: ListRequests) -> Feedback:
         """What the blend needs to know of the shoppers of requests, and of all items."""
@@ -172,6 +173,8 @@ class NegativeFeedback(TableState):
 
     def _count_clicks(self, shopper: Rows, item: Rows, at_ms: Times) -> None:
         """Count one click for each item that had been shown to its shopper before."""
+        if not len(shopper) or not len(self.impressions):
+            return
         newest = at_ms.argsort(kind="stable")[::-1]
         pair = shopper.astype(np.int64) << 32 | item
         _, first = np.unique(pair[newest], return_index=True)

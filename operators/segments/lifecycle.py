@@ -58,10 +58,10 @@ class StageTimeline(NamedTuple):
         self, since_ms: Times, now_ms: Times
     ) -> Iterator[tuple[int, NDArray[np.intp], Times]]:
         """Yield the transitions after a time and until another: stage, which shoppers, when."""
-        for stage, at_ms in zip(_STAGE_SEQUENCE, self.at_ms, strict=True):
-            shoppers = np.flatnonzero((at_ms > since_ms) & (at_ms <= now_ms))
-            if len(shoppers):
-                yield stage, shoppers, at_ms[shoppers]
+        comes = (self.at_ms > since_ms) & (self.at_ms <= now_ms)
+        for place in np.flatnonzero(comes.any(axis=1)).tolist():
+            shoppers = np.flatnonzero(comes[place])
+            yield _STAGE_SEQUENCE[place], shoppers, self.at_ms[place, shoppers]
 
 
 class Lifecycle(TableState):
@@ -157,20 +157,15 @@ class Lifecycle(TableState):
 
     def _build_timelines(self, times: Times) -> StageTimeline:
         first_ms, last_ms, away_ms, returned_ms = times.T
-        was_away = returned_ms > 0
-        lost_before = was_away & (returned_ms - away_ms >= self._lost_ms)
-        never = np.int64(NEVER_MS)
-        return StageTimeline(
-            np.stack(
-                (
-                    first_ms,
-                    first_ms + self._new_ms,
-                    np.where(was_away, away_ms + self._dormant_ms, never),
-                    np.where(lost_before, away_ms + self._lost_ms, never),
-                    np.where(was_away, returned_ms, never),
-                    np.where(was_away, returned_ms + self._reengaged_ms, never),
-                    last_ms + self._dormant_ms,
-                    last_ms + self._lost_ms,
-                )
-            )
-        )
+        at_ms = np.empty((len(_STAGE_SEQUENCE), len(times)), np.int64)
+        at_ms[0], at_ms[1] = first_ms, first_ms + self._new_ms
+        at_ms[2:6] = NEVER_MS
+        at_ms[6], at_ms[7] = last_ms + self._dormant_ms, last_ms + self._lost_ms
+        back = np.flatnonzero(returned_ms > 0)  # few
+        if len(back):
+            away_ms, returned_ms = away_ms[back], returned_ms[back]
+            was_lost = returned_ms - away_ms >= self._lost_ms
+            at_ms[2, back] = away_ms + self._dormant_ms
+            at_ms[3, back] = np.where(was_lost, away_ms + self._lost_ms, NEVER_MS)
+            at_ms[4, back], at_ms[5, back] = returned_ms, returned_ms + self._reengaged_ms
+        return StageTimeline(at_ms)

@@ -104,6 +104,8 @@ class StageAssignment:
     def _replay_absence(self, shoppers: Sequence[str], rows: Rows, times: Times) -> list[Change]:
         """Apply the stages that returning shoppers went through during their absence."""
         returning, timelines, returned_ms = self.lifecycle.re_engaged(rows, times)
+        if not len(returning):
+            return []
         names = [shoppers[i] for i in returning.tolist()]
         return self._apply_stages(names, rows[returning], timelines, returned_ms - 1)
 

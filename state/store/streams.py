@@ -25,6 +25,8 @@ def remove_conflicting(client: Any, packed: list[bytes]) -> bool:
     a full stream does not count as missing: it was trimmed.
     """
     refused = list(map(_parse_command, packed))
+    # Not each entry of a stream has to say how long the stream may be.
+    limits = {command[1]: _limit(command) for command in refused if b"MAXLEN" in command}
     reads = client.pipeline(transaction=False)
     for command in refused:
         reads.xrange(command[1], _entry_id(command), _entry_id(command))
@@ -33,7 +35,7 @@ def remove_conflicting(client: Any, packed: list[bytes]) -> bool:
     rewound: set[bytes] = set()
     for command, entry, length in zip(refused, replies[::2], replies[1::2], strict=True):
         key, wanted = command[1], _entry_id(command)
-        if entry or key in rewound or _is_trimmed(client, command, length):
+        if entry or key in rewound or _is_trimmed(client, command, length, limits.get(key)):
             continue
         newer = [entry_id for entry_id, _ in client.xrange(key, min=b"(" + wanted)]
         if newer:
@@ -59,8 +61,12 @@ def _entry_id(command: list[bytes]) -> bytes:
     return next(word for word in command[2:] if _ID.fullmatch(word))
 
 
-def _is_trimmed(client: Any, command: list[bytes], length: int) -> bool:
-    if b"MAXLEN" not in command or length < int(command[command.index(b"MAXLEN") + 2]):
+def _limit(command: list[bytes]) -> int:
+    return int(command[command.index(b"MAXLEN") + 2])
+
+
+def _is_trimmed(client: Any, command: list[bytes], length: int, limit: int | None) -> bool:
+    if limit is None or length < limit:
         return False
     oldest = client.xrange(command[1], count=1)
     return bool(parse_entry_id(_entry_id(command)) < parse_entry_id(oldest[0][0]))

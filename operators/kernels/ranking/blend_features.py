@@ -5,6 +5,7 @@ To be changed by measurement only (`make quality`); the shape of the stored weig
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,8 +78,9 @@ def log_scores(item: Rows, score: Weights, out: Weights, bits: Rows) -> None:
         out[index] = np.float32(1) - out[index] / _LOG_SCORE_MIN
 
 
+@lru_cache(4)
 def position_features(positions: int) -> tuple[Weights, Weights]:
-    """The features `place` and `log_place` of each position."""
+    """The features `place` and `log_place` of each position: not to be changed."""
     position = np.arange(positions, dtype=np.float32)
     place: Weights = np.reciprocal(1 + position)
     log_place: Weights = np.maximum(1 - np.log1p(position) / np.log1p(np.float32(POSITIONS)), 0)

@@ -293,7 +293,7 @@ def test_a_list_as_json_is_what_any_encoder_would_make_of_its_entries() -> None:
         {"at": NOW_MS, "model": "1", "source": "blend", "items": [list(e) for e in entries]}
         for entries in ranked.entries()
     ]
-    assert all(" " not in text.replace("emoji ", "") for text in ranked.json(NOW_MS, "1"))
+    assert all(b" " not in text.replace(b"emoji ", b"") for text in ranked.json(NOW_MS, "1"))
 
 
 def test_a_snapshot_without_a_new_learner_is_restored() -> None:

@@ -50,6 +50,19 @@ class TestChanges:
         )
         assert str(packed[5]).startswith("5-")
 
+    def test_the_first_entry_of_a_stream_and_batch_trims_it(self) -> None:
+        log, change = ChangeLog(9), Change("enter", "ann", "x", 5)
+        other = next(
+            change._replace(shopper=name)
+            for name in ("bob", "cid", "dan")
+            if keys.changes_key(name) != keys.changes_key("ann")
+        )
+        for _ in range(2):
+            trims = ["MAXLEN" in arguments(write) for write in log.writes([change, other] * 2)]
+            assert trims == [True, True, False, False]
+        entries = changes_in(log.writes([change, change._replace(at_ms=6)]))
+        assert [(one["shopper"], one["event_ts"]) for one in entries] == [("ann", 5), ("ann", 6)]
+
     def test_the_same_change_has_the_same_id_and_another_change_another_id(self) -> None:
         entered = Change("enter", "ann", "cluster-1", 5)
         for other in (

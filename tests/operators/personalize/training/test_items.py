@@ -22,7 +22,7 @@ from state.events import Item
 from state.interactions import PURCHASE, VIEW
 from state.messages import BatchId
 from state.training import ItemEvents
-from tests.streams import SHARDS, START_MS, flow_settings
+from tests.streams import SHARDS, START_MS, arguments, flow_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,8 @@ def test_two_views_and_a_card_become_rows_contexts_lists_and_a_card() -> None:
     assert message.has_changed_cards
     assert message.catalogue_events == []
     assert (message.trained.sold_out.tolist(), message.removed.tolist()) == ([], [])
-    written = {write[1]: write for write in message.writes if write[0] != "EXPIRE"}
+    writes = map(arguments, message.writes)
+    written = {write[1]: write for write in writes if write[0] != "EXPIRE"}
     assert written.keys() == {
         keys.similar_key("cup"),
         keys.similar_key("mug"),
@@ -177,7 +178,7 @@ def test_an_item_that_sells_out_leaves_the_lists_of_items() -> None:
     assert message.trained.sold_out.tolist() == [step.trainer.items.get("mug")]
     listed = {
         write[1]: [item for item, *_ in orjson.loads(str(write[2]))["items"]]
-        for write in message.writes
+        for write in map(arguments, message.writes)
         if write[0] == "SET"
     }
     assert listed[keys.similar_key("cup")] == ["pot"]
