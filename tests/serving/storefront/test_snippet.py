@@ -230,6 +230,61 @@ def test_what_waits_is_sent_when_the_page_is_left(
     wait_for(lambda: [one["type"] for one in events(client)] == ["item_view"])
 
 
+def test_two_tabs_are_one_visitor(
+    door: tuple[Door, Any], pages: ShopPages, opened: Watched
+) -> None:
+    server, client = door
+    pages.html = page_of(server.url, "", "")
+    first = opened.page
+    second = first.context.new_page()
+    try:
+        for number, tab in enumerate((first, second, first)):
+            tab.goto(pages.url)
+            with tab.expect_response(lambda answer: "/v1/events" in answer.url):
+                tab.evaluate(f"penstock.view({{item_id: 'item-{number}'}}); penstock.flush()")
+    finally:
+        second.close()
+    found = wait_for(lambda: len(events(client)) == 3 and events(client))
+    assert {one["items"][0]["item_id"] for one in found} == {"item-0", "item-1", "item-2"}
+    assert len({one["event_id"] for one in found}) == 3
+    assert len({one["anonymous_id"] for one in found}) == 1
+
+
+def test_with_blocked_cookies_lists_and_events_work_without_recognition(
+    door: tuple[Door, Any], pages: ShopPages, opened: Watched
+) -> None:
+    server, client = door
+    # What a browser that blocks cookies of others does: none is kept, and none is sent.
+    pages.html = page_of(server.url, "", DRAW)
+    page = opened.page
+    page.context.on("response", lambda _: None)
+    for _ in range(2):
+        page.goto(pages.url)
+        page.wait_for_function("window.found")
+        assert page.locator("#list a").count() == 2
+        with page.expect_response(lambda answer: "/v1/events" in answer.url):
+            page.evaluate("penstock.view({item_id: 'mug'}); penstock.flush()")
+        page.context.clear_cookies()
+    views = wait_for(
+        lambda: [one for one in events(client) if one["type"] == "item_view"][1:] and events(client)
+    )
+    visitors = {one["anonymous_id"] for one in views if one["type"] == "item_view"}
+    assert len(visitors) == 2
+    assert opened.complaints == []
+
+
+def test_without_javascript_the_page_is_the_shops_own(
+    door: tuple[Door, Any], pages: ShopPages, browser: Browser
+) -> None:
+    server, _ = door
+    pages.html = page_of(server.url, "", DRAW)
+    watched = Watched(browser, java_script_enabled=False)
+    watched.page.goto(pages.url)
+    assert watched.page.locator("#list").inner_html() == OWN_LIST
+    watched.close()
+    assert watched.complaints == []
+
+
 def test_a_restarted_log_loses_nothing_of_a_page(
     pages: ShopPages, opened: Watched, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
