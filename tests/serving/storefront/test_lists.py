@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -176,6 +177,37 @@ def test_every_list_of_random_pages_equals_a_naive_readers(door: Door, redis_of_
             taken |= set(expected)
             seen_slots.add(slot["slot"])
     assert seen_slots == {"home", "product", "cart", "category", "search", "empty"}
+
+
+def test_on_random_pages_nothing_is_twice_sold_out_or_excluded(
+    redis_of_shop: Any, redis_server: EmbeddedRedis
+) -> None:
+    """Whatever is asked while stock changes: held against what was asked and the stock alone."""
+    rng = random.Random(23)
+    items, shoppers = items_of(redis_of_shop), shoppers_of(redis_of_shop)
+    sold_out = {one for one in items if redis_of_shop.hget(keys.card_key(one), "available") == b"0"}
+    before = set(sold_out)
+    listed = 0
+    with open_door(redis_server.url, shared_max_age_ms=1, rate_max=100_000) as door:
+        for _ in range(60):
+            for item in rng.sample(items, 4):
+                sold_out ^= {item}
+                redis_of_shop.hset(keys.card_key(item), "available", int(item not in sold_out))
+            time.sleep(0.002)  # the greatest age of a card has passed
+            slots = [random_slot(rng, redis_of_shop, items) for _ in range(rng.randrange(1, 9))]
+            asked = {"visitor": rng.choice(shoppers), "slots": slots}
+            lists = door.post("/v1/lists", asked).json()["lists"]
+            shown = [item["id"] for one in lists for item in one["items"]]
+            assert len(shown) == len(set(shown))
+            assert not sold_out & set(shown)
+            for slot, one in zip(slots, lists, strict=True):
+                left_out = {slot.get("item"), *slot.get("cart", ()), *slot.get("exclude", ())}
+                assert not left_out & {item["id"] for item in one["items"]}
+                assert len(one["items"]) <= slot["n"]
+            listed += len(shown)
+    for item in sold_out ^ before:
+        redis_of_shop.hset(keys.card_key(item), "available", int(item not in before))
+    assert listed > 500
 
 
 def test_one_list_is_the_same_by_get_and_by_post(door: Door, redis_of_shop: Any) -> None:

@@ -254,17 +254,15 @@ def test_with_blocked_cookies_lists_and_events_work_without_recognition(
     door: tuple[Door, Any], pages: ShopPages, opened: Watched
 ) -> None:
     server, client = door
-    # What a browser that blocks cookies of others does: none is kept, and none is sent.
     pages.html = page_of(server.url, "", DRAW)
     page = opened.page
-    page.context.on("response", lambda _: None)
     for _ in range(2):
         page.goto(pages.url)
         page.wait_for_function("window.found")
         assert page.locator("#list a").count() == 2
         with page.expect_response(lambda answer: "/v1/events" in answer.url):
             page.evaluate("penstock.view({item_id: 'mug'}); penstock.flush()")
-        page.context.clear_cookies()
+        page.context.clear_cookies()  # none is kept, and none is sent
     views = wait_for(
         lambda: [one for one in events(client) if one["type"] == "item_view"][1:] and events(client)
     )
