@@ -12,13 +12,13 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.cores import busy_s
-from benchmarks.table import live_rows, recorded_rows
+from benchmarks.table import door_rows, live_rows, recorded_rows
 from benchmarks.table.rows import HEADER, Options, Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PARTS: tuple[Part, ...] = (*recorded_rows.PARTS, *live_rows.PARTS)
+PARTS: tuple[Part, ...] = (*recorded_rows.PARTS, *live_rows.PARTS, *door_rows.PARTS)
 
 
 def chosen(rows: Sequence[str], *, quick: bool) -> list[Part]:

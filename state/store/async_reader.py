@@ -33,6 +33,9 @@ _KINDS: dict[type[Any], type[Any]] = {
     redis.UnixDomainSocketConnection: aio.UnixDomainSocketConnection,
 }
 
+_OF_ONE_SERVER = ("host", "port", "db", "retry", "himport_registry")
+"""Options of a connection that redis-py's client of a cluster does not take."""
+
 ReadCommand = tuple[str | bytes | int | float, ...]
 """A Redis command that only reads, and its arguments; the key is the first argument."""
 
@@ -110,7 +113,7 @@ class AsyncReader:
 
 def _cluster(address: Address, options: dict[str, Any]) -> Any:
     nodes_at = address.seeds or [(options.get("host", "localhost"), options.get("port", 6379))]
-    options = {k: v for k, v in options.items() if k not in ("host", "port", "db", "retry")}
+    options = {k: v for k, v in options.items() if k not in _OF_ONE_SERVER}
     if issubclass(address.connect, redis.SSLConnection):
         options["ssl"] = True
     nodes = [ClusterNode(host, port) for host, port in nodes_at]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.crc import key_slot
@@ -11,7 +12,7 @@ from redis.crc import key_slot
 from flows.runtime.replay import replay_recordings
 from operators.synthetic.traffic import generate_events
 from state import keys
-from state.store import Fence, Lease, Store
+from state.store import AsyncAppender, AsyncPipe, Fence, Lease, Store
 from tests.redis_cluster import PRIMARIES, RedisCluster, until
 from tests.streams import content, flow_settings
 
@@ -68,6 +69,23 @@ def test_the_plain_url_of_one_node_finds_the_cluster(cluster: RedisCluster) -> N
     store.flush()
     assert len(dict(store.rows())) == 300 + keys.CHANGE_STREAMS + 1
     store.close()
+
+
+def test_a_server_of_many_requests_reads_and_appends(cluster: RedisCluster) -> None:
+    async def run(url: str) -> list[Any]:
+        pipe = AsyncPipe(url, timeout_ms=5000, call_timeout_s=5.0)
+        appender = AsyncAppender(url, timeout_ms=5000)
+        try:
+            await appender.append([(keys.events_key(n), b"%d" % n) for n in range(8)])
+            calls = [pipe.call([("XLEN", keys.events_key(n))]) for n in range(8)]
+            return [*await asyncio.gather(*calls)]
+        finally:
+            await pipe.close()
+            await appender.close()
+
+    plain = f"redis://127.0.0.1:{cluster.nodes[0].port}"
+    assert asyncio.run(run(cluster.url)) == [[1]] * 8
+    assert asyncio.run(run(plain)) == [[2]] * 8
 
 
 def test_keys_of_different_nodes_are_deleted(cluster: RedisCluster) -> None:

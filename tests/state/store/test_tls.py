@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import pytest
 from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
 from state.errors import StoreError, UserError
-from state.store import USER_VARIABLE, Fence, Lease, Store
+from state.store import USER_VARIABLE, AsyncPipe, Fence, Lease, Store
 from tests.redis_cluster import free_port
 
 if TYPE_CHECKING:
@@ -65,6 +66,19 @@ def test_writes_and_reads_are_encrypted(port: int, certificate: Path) -> None:
     store.flush()
     assert {value for name, value in store.rows() if name != keys.meta_key()} == {b"y"}
     store.close()
+
+
+def test_many_requests_at_once_are_encrypted(port: int, certificate: Path) -> None:
+    async def ask() -> list[list[bytes]]:
+        url = f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}"
+        pipe = AsyncPipe(url, timeout_ms=5000, call_timeout_s=5.0)
+        try:
+            calls = [pipe.call([("ECHO", str(n) * 500)]) for n in range(100)]
+            return [*await asyncio.gather(*calls)]
+        finally:
+            await pipe.close()
+
+    assert asyncio.run(ask()) == [[str(n).encode() * 500] for n in range(100)]
 
 
 def test_an_untrusted_certificate_is_refused(port: int) -> None:
