@@ -127,7 +127,8 @@ class _Demo:
                         self._flow.check()
             self._traffic.stop()
             self._flow.stop()
-            self._print_summary()
+            if self._events_read():
+                self._print_summary()
         return 0
 
     def run_once(self) -> int:
@@ -158,13 +159,14 @@ class _Demo:
     def _wait_for_past(self) -> bool:
         """Wait until the flow has read the past; False if it was stopped before."""
         while not self._traffic.is_live:
+            self._flow.check()
             if self._stop.wait(POLL_S):
                 return False
         return self._wait_for_events(self._traffic.sent)
 
     def _wait_for_events(self, count: int) -> bool:
         due_s = time.monotonic() + PROGRESS_LINE_S
-        while (read := int(self._reader.counters().get("events", "0"))) < count:
+        while (read := self._events_read()) < count:
             if self._stop.wait(POLL_S):
                 return False
             self._flow.check()
@@ -173,6 +175,9 @@ class _Demo:
                 loading = "the flow loads its compiled code (a first start compiles it: a minute)"
                 self._console.print(f"{read:,} of {count:,} events" if read else loading)
         return True
+
+    def _events_read(self) -> int:
+        return int(self._reader.counters().get("events", "0"))
 
     def _print_summary(self) -> int:
         """Print what came of the run, and return how many events are in no count."""

@@ -32,6 +32,10 @@ def visit_shop(url: str, key: str, stop: Flag) -> ShopVisit:
     browser = _Browser(url, key)
     browser.request("GET", "/")
     before = browser.home_list()
+    while not before["items"]:  # a server that has just begun may be slow: it answers without items
+        if stop.wait(PAUSE_S):
+            return ShopVisit(0, is_followed=False, text="visit     stopped")
+        before = browser.home_list()
     looked_at = ShopCatalogue().popular(CLICKS + 1, beside=before["items"][0]["id"])[:CLICKS]
     clicked_s = time.monotonic()
     for item in looked_at:

@@ -43,7 +43,9 @@
       const before = section.shown;
       section.shown = shown;
       section.querySelector("h2").textContent = title(found);
-      if (before && before.join() === shown.join()) return [];
+      const content = JSON.stringify(found.items.map((item) => [item.id, item.why]));
+      if (section.content === content) return [];
+      section.content = content;
       const links = found.items.map((item) => {
         const card = item.card || {}, link = element("a", "card"), picture = element("img");
         link.href = card.url || "#";

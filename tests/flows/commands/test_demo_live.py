@@ -184,6 +184,22 @@ def test_a_demo_whose_flow_ends_says_why(tmp_path: Path) -> None:
     assert demo.pids() == set()
 
 
+def test_a_demo_that_is_stopped_while_it_starts_ends_at_once(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "flows", "demo"],
+        env={**os.environ, **ANY_PORTS, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(tmp_path.glob("*/flow.log")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, err) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
     demo = Demo(tmp_path)
     demo.end(signal.SIGKILL)
