@@ -57,14 +57,14 @@ EVERYBODY = "all"
 PREFLIGHT_S = 600
 ANALYTICS_JS_HEADERS = ("authorization", "content-type", "x-retry-count")
 """Headers that a browser must be allowed to send, or analytics.js sends nothing at all."""
-_VARY = {PERSONAL: f"Cookie, {KEY_HEADER}, Origin", SHARED: "Origin"}
-"""Also an answer to a request without an origin varies by it: a CDN may keep that one."""
+_VARY = f"Cookie, {KEY_HEADER}"
+"""Of what is a shopper's. Starlette's CORS adds `Origin` to every answer: a CDN may keep them."""
 _HEADERS: dict[str, RawHeaders] = {
     cache: (
         (b"cache-control", cache.encode()),
         (b"content-type", b"application/json"),
         (b"x-content-type-options", b"nosniff"),
-        *(((b"vary", _VARY[cache].encode()),) if cache in _VARY else ()),
+        *(((b"vary", _VARY.encode()),) if cache == PERSONAL else ()),
     )
     for cache in (PERSONAL, SHARED, NEVER)
 }
@@ -126,11 +126,7 @@ class StorefrontApp:
 
     async def snippet(self, request: Request) -> Response:
         """Answer `GET /v1/snippet.js`: the script of a page. Anybody may have it."""
-        headers = {
-            "cross-origin-resource-policy": "cross-origin",
-            "cache-control": SHARED,
-            "vary": _VARY[SHARED],
-        }
+        headers = {"cross-origin-resource-policy": "cross-origin", "cache-control": SHARED}
         return FileResponse(SNIPPET, media_type="text/javascript", headers=headers)
 
     async def openapi(self, request: Request) -> Response:
@@ -267,8 +263,8 @@ def _cached(request: Request, answer: ListAnswer, *, is_shared: bool) -> Respons
     etag = f'W/"{answer.list_id}-{zlib.crc32(body):x}"'
     cache = SHARED if is_shared else PERSONAL
     if etag in headers_of(request).get("if-none-match", ""):
-        headers = {"etag": etag, "cache-control": cache, "vary": _VARY[cache]}
-        return Response(status_code=304, headers=headers)
+        headers = {"etag": etag, "cache-control": cache}
+        return Response(status_code=304, headers=headers | ({} if is_shared else {"vary": _VARY}))
     # Text in JSON has no bare quotation marks, so the first match is the field.
     aged = body.replace(b'"age_ms":0', b'"age_ms":%d' % age_ms, 1)
     return BytesResponse(aged, 200, (*_HEADERS[cache], (b"etag", etag.encode())))
