@@ -107,9 +107,6 @@ def build(
             settings, snapshot, journals, orphaned_changes=stores.orphaned_changes
         )
 
-    def turns(turn: tuple[str, BatchTurn]) -> list[tuple[str, BatchTurn]]:
-        return [(str(shard), turn[1]) for shard in range(settings.sessions.shards)]
-
     def by_shopper_shard(
         outputs: list[tuple[str, ShardOutput]],
     ) -> list[tuple[str, UserShardInput]]:
@@ -119,9 +116,7 @@ def build(
     flow = Dataflow(steps.FLOW_ID)
     batches = op.input(steps.EVENTS, flow, events)
     device_inputs = op.flat_map_batch(steps.BY_DEVICE, batches, _by_device_shard)
-    arrived = op.filter_map(steps.ARRIVED, device_inputs, _turn_of)
-    ordered = op.flat_map(steps.TURNS, single_order(steps.ORDER, arrived), turns)
-    in_order: KeyedStream[DeviceInput] = op.merge(steps.IN_ORDER, device_inputs, ordered)
+    in_order = _with_turns(device_inputs, settings.sessions.shards)
     devices = stateful_step(steps.IDENTIFY, in_order, device_shard, journals)
     shopper_inputs = op.flat_map_batch(steps.BY_SHOPPER, devices, by_shopper_shard)
     shoppers = stateful_step(steps.SESSIONIZE, shopper_inputs, user_shard, journals)
@@ -145,6 +140,19 @@ def build(
     letters: KeyedStream[DeadLetterBatch] = op.merge(steps.SET_ASIDE, rejected, failed, erased)
     op.output(steps.DEAD_LETTERS, letters, sinks.dead_letters)
     return flow
+
+
+def _with_turns(
+    device_inputs: KeyedStream[DeviceShardInput], shards: int
+) -> KeyedStream[DeviceInput]:
+    """The inputs of device shards, and the one order in which all shards take them."""
+
+    def to_all_shards(turn: tuple[str, BatchTurn]) -> list[tuple[str, BatchTurn]]:
+        return [(str(shard), turn[1]) for shard in range(shards)]
+
+    arrived = op.filter_map(steps.ARRIVED, device_inputs, _turn_of)
+    turns = op.flat_map(steps.TURNS, single_order(steps.ORDER, arrived), to_all_shards)
+    return op.merge(steps.IN_ORDER, device_inputs, turns)
 
 
 def _processor_config(settings: Settings) -> ProcessorConfig:
