@@ -348,6 +348,20 @@ def test_a_consumer_group_gets_entries_that_were_removed_and_written_again(redis
     assert [entry for entry, _ in entries] == [b"1-0", b"2-0"]
 
 
+def test_entries_that_a_full_stream_dropped_are_not_missing(redis_url: str) -> None:
+    """Only the first entry of a batch says how long the stream may be."""
+    client, stream = Store(redis_url, timeout_ms=500, patience_s=2).client, "ps:1:changes"
+    for entry in (3, 4, 5):
+        client.xadd(stream, {"n": entry}, f"{entry}-0")
+    sent_again = [
+        pack(("XADD", stream, "MAXLEN", "~", 3, "1-0", "n", 1)),
+        pack(("XADD", stream, "2-0", "n", 2)),
+    ]
+    assert not remove_conflicting(client, sent_again)
+    assert [entry for entry, _ in client.xrange(stream)] == [b"3-0", b"4-0", b"5-0"]
+    assert remove_conflicting(client, sent_again[1:])
+
+
 def test_an_erased_shopper_is_scrubbed_once_redis_is_back(server: EmbeddedRedis) -> None:
     """A server that is suspended during a scrub pass does not end the run."""
     patient = store(server, patience_s=60)
