@@ -30,6 +30,7 @@ from operators.shards.user_shard import UserShard
 from state.dead_letters import Erasure
 
 if TYPE_CHECKING:
+    from bytewax.dataflow import Stream
     from bytewax.inputs import Source
     from bytewax.operators import KeyedStream
     from bytewax.outputs import Sink
@@ -134,11 +135,7 @@ def build(
     op.output(steps.REDIS, outputs, sinks.redis)
     if sinks.changes is not None:
         op.output(steps.CHANGES, op.filter_map(steps.CHANGED, outputs, _changes_of), sinks.changes)
-    rejected = op.filter_map(steps.REJECTED, batches, _rejections_of)
-    failed = op.filter_map(steps.FAILED, parts, _failures_of)
-    erased = op.filter_map(steps.ERASED, outputs, _erasures_of)
-    letters: KeyedStream[DeadLetterBatch] = op.merge(steps.SET_ASIDE, rejected, failed, erased)
-    op.output(steps.DEAD_LETTERS, letters, sinks.dead_letters)
+    op.output(steps.DEAD_LETTERS, _set_aside(batches, parts, outputs), sinks.dead_letters)
     return flow
 
 
@@ -153,6 +150,18 @@ def _with_turns(
     arrived = op.filter_map(steps.ARRIVED, device_inputs, _turn_of)
     turns = op.flat_map(steps.TURNS, single_order(steps.ORDER, arrived), to_all_shards)
     return op.merge(steps.IN_ORDER, device_inputs, turns)
+
+
+def _set_aside(
+    batches: Stream[SourceBatch],
+    parts: KeyedStream[ShardPart],
+    outputs: KeyedStream[BatchOutput],
+) -> KeyedStream[DeadLetterBatch]:
+    """Dead letters of the source and of the shards, and who was erased."""
+    rejected = op.filter_map(steps.REJECTED, batches, _rejections_of)
+    failed = op.filter_map(steps.FAILED, parts, _failures_of)
+    erased = op.filter_map(steps.ERASED, outputs, _erasures_of)
+    return op.merge(steps.SET_ASIDE, rejected, failed, erased)
 
 
 def _processor_config(settings: Settings) -> ProcessorConfig:
