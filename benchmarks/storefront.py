@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -71,6 +72,22 @@ class Asked(NamedTuple):
     rounds: int = 5
 
 
+class Reached(NamedTuple):
+    """Answers a second, and what one costs the server (us of processor time, librdkafka's included)."""
+
+    rate: float
+    cpu_us: float
+
+
+def ratios(name: str, plain: Sequence[Reached], asked: Sequence[Reached]) -> dict[str, float]:
+    """By rates, and by processor time, which other programs on the machine disturb less."""
+    pairs = [*zip(plain, asked, strict=True)]
+    return {
+        name: median(one.rate / base.rate for base, one in pairs),
+        f"{name}_cpu": median(base.cpu_us / one.cpu_us for base, one in pairs),
+    }
+
+
 class Door:
     """A server in a process of its own."""
 
@@ -78,8 +95,8 @@ class Door:
         self.port = port
         self._process = process
 
-    def saturated(self, requests: Sequence[bytes], asked: Asked, status: bytes) -> Load:
-        """The highest rate; prints it with the processor time a request."""
+    def saturated(self, requests: Sequence[bytes], asked: Asked, status: bytes) -> Reached:
+        """The highest rate, and the processor time a request."""
         before_s = cpu_s(self._process.pid)
         load = http_load.saturate(
             self.port, requests, connections=CONNECTIONS, seconds=asked.seconds
@@ -87,7 +104,7 @@ class Door:
         self._check(load, status)
         cpu_us = 1e6 * (cpu_s(self._process.pid) - before_s) / sum(load.statuses.values())
         print(f"#   {load.rate:,.0f}/s, {cpu_us:.0f} us of the server each", flush=True)
-        return load
+        return Reached(load.rate, cpu_us)
 
     def at_half(self, requests: Sequence[bytes], rate: float, asked: Asked, status: bytes) -> Load:
         """Half of a rate."""
@@ -114,7 +131,7 @@ def running(command: Sequence[str], port: int) -> Iterator[Door]:
         deadline_s = time.monotonic() + START_S
         while True:
             try:
-                http_load.saturate(port, [get("/healthz")], connections=1, seconds=0.05)
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=START_S).close()
                 break
             except OSError:
                 if time.monotonic() > deadline_s or process.poll() is not None:
@@ -198,30 +215,34 @@ def lists(door: Door, requests: Sequence[bytes], asked: Asked) -> dict[str, floa
     plain = [get("/healthz")]
     for load in (plain, requests):
         http_load.saturate(door.port, load, connections=CONNECTIONS, seconds=WARM_S)
-    rates, p99s = [], []
+    plains, found, reads, p99s = [], [], [], []
     for _ in range(asked.rounds):
-        print("# plain GET, then lists", flush=True)
-        most = [door.saturated(load, asked, b"200") for load in (plain, requests)]
+        print(
+            "# plain GET, one read of Redis (/readyz), lists; then the first and the last at half"
+        )
+        plains.append(door.saturated(plain, asked, b"200"))
+        reads.append(door.saturated([get("/readyz")], asked, b"200"))
+        found.append(door.saturated(requests, asked, b"200"))
         half = [
-            door.at_half(load, one.rate, asked, b"200")
-            for load, one in zip((plain, requests), most, strict=True)
+            door.at_half(load, most[-1].rate, asked, b"200")
+            for load, most in ((plain, plains), (requests, found))
         ]
-        rates.append(most[1].rate / most[0].rate)
         p99s.append(half[1].p99_ms / half[0].p99_ms)
-    return {"door_list": median(rates), "door_p99": median(p99s)}
+    print(f"# lists over one read: {ratios('rate', reads, found)}")
+    return {**ratios("door_list", plains, found), "door_p99": median(p99s)}
 
 
-def collector(door: Door, unread: Door, asked: Asked) -> float:
+def collector(name: str, door: Door, unread: Door, asked: Asked) -> dict[str, float]:
     """Collected events beside bodies that nobody reads, in turn."""
     taken = [post(f"/v1/events?key={KEY}", body) for body in bodies()]
     for one in (door, unread):
         http_load.saturate(one.port, taken, connections=CONNECTIONS, seconds=WARM_S)
-    ratios = []
+    plains, found = [], []
     for _ in range(asked.rounds):
         print("# unread bodies, then collected", flush=True)
-        plain = unread.saturated(taken, asked, b"202").rate
-        ratios.append(door.saturated(taken, asked, b"202").rate / plain)
-    return median(ratios)
+        plains.append(unread.saturated(taken, asked, b"202"))
+        found.append(door.saturated(taken, asked, b"202"))
+    return ratios(name, plains, found)
 
 
 def measure(asked: Asked, parts: Sequence[str] = ("lists", "redis", "kafka")) -> dict[str, float]:
@@ -237,7 +258,7 @@ def measure(asked: Asked, parts: Sequence[str] = ("lists", "redis", "kafka")) ->
         with running(plain, plain_port) as unread:
             if "redis" in parts:
                 with penstock_serve(redis.url, folder) as door:
-                    found["door_streams"] = collector(door, unread, asked)
+                    found |= collector("door_streams", door, unread, asked)
             if "kafka" in parts:
                 with KafkaBroker() as broker:
                     settings = {
@@ -246,7 +267,7 @@ def measure(asked: Asked, parts: Sequence[str] = ("lists", "redis", "kafka")) ->
                         "kafka.bootstrap_servers": broker.address,
                     }
                     with penstock_serve(redis.url, folder, **settings) as door:
-                        found["door_kafka"] = collector(door, unread, asked)
+                        found |= collector("door_kafka", door, unread, asked)
     return found
 
 
