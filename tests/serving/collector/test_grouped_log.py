@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.collector.event_log import LogRecord, LogUnavailableError
 from serving.collector.grouped_log import GROUPS_MAX, GroupedLog
+from tests.pages import in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ def test_nothing_is_lost_and_the_order_of_a_sender_is_kept() -> None:
         slow.go_on.set()
         return slow, await asyncio.gather(*first, *later)
 
-    slow, answers = asyncio.run(run())
+    slow, answers = in_loop(run())
     assert answers == [None] * 60
     assert [int(value) for group in slow.groups for value in group] == [*range(60)]
     assert slow.groups[0] == [b"0", b"1", b"2"]
@@ -69,7 +70,7 @@ def test_a_failure_is_told_to_those_of_its_group_and_the_next_group_goes_on() ->
         await log.append([record("next")])
         return [*answers, slow.groups]
 
-    first, second, stored = asyncio.run(run())
+    first, second, stored = in_loop(run())
     assert [type(first), type(second)] == [LogUnavailableError, LogUnavailableError]
     assert stored == [[b"next"]]
 
@@ -87,4 +88,4 @@ def test_a_sender_that_goes_away_takes_nothing_from_others() -> None:
         await stays
         return slow
 
-    assert asyncio.run(run()).groups == [[b"gone", b"stays"]]
+    assert in_loop(run()).groups == [[b"gone", b"stays"]]

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 
 from serving.dashboard.server import listen_at
 from serving.http.protocols import HEAD_BYTES_MAX, fast_protocol, limited_protocol
+from tests.pages import in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,7 +58,7 @@ def with_server(request: pytest.FixtureRequest) -> Callable[[Client], Any]:
             server.should_exit = True
             await serving
 
-    return lambda client: asyncio.run(run(client))
+    return lambda client: in_loop(run(client))
 
 
 async def said(port: int, *parts: bytes) -> bytes:

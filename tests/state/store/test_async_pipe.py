@@ -12,6 +12,7 @@ import pytest
 from flows.process.embedded_redis import EmbeddedRedis
 from state.errors import StoreError
 from state.store import AsyncPipe, Store
+from tests.pages import in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +28,7 @@ def with_pipe(url: str, work: Callable[[AsyncPipe], Awaitable[Any]], timeout_s: 
         finally:
             await pipe.close()
 
-    return asyncio.run(run())
+    return in_loop(run())
 
 
 def test_each_of_many_callers_gets_its_own_replies(redis_url: str) -> None:

@@ -13,6 +13,7 @@ from flows.runtime.replay import replay_recordings
 from operators.synthetic.traffic import generate_events
 from state import keys
 from state.store import AsyncAppender, AsyncPipe, Fence, Lease, Store
+from tests.pages import in_loop
 from tests.redis_cluster import PRIMARIES, RedisCluster, until
 from tests.streams import content, flow_settings
 
@@ -84,8 +85,8 @@ def test_a_server_of_many_requests_reads_and_appends(cluster: RedisCluster) -> N
             await appender.close()
 
     plain = f"redis://127.0.0.1:{cluster.nodes[0].port}"
-    assert asyncio.run(run(cluster.url)) == [[1]] * 8
-    assert asyncio.run(run(plain)) == [[2]] * 8
+    assert in_loop(run(cluster.url)) == [[1]] * 8
+    assert in_loop(run(plain)) == [[2]] * 8
 
 
 def test_keys_of_different_nodes_are_deleted(cluster: RedisCluster) -> None:

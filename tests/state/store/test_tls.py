@@ -16,6 +16,7 @@ from flows.process.embedded_redis import EmbeddedRedis
 from state import keys
 from state.errors import StoreError, UserError
 from state.store import USER_VARIABLE, AsyncPipe, Fence, Lease, Store
+from tests.pages import in_loop
 from tests.redis_cluster import free_port
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def test_many_requests_at_once_are_encrypted(port: int, certificate: Path) -> No
         finally:
             await pipe.close()
 
-    assert asyncio.run(ask()) == [[str(n).encode() * 500] for n in range(100)]
+    assert in_loop(ask()) == [[str(n).encode() * 500] for n in range(100)]
 
 
 def test_an_untrusted_certificate_is_refused(port: int) -> None:
