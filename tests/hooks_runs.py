@@ -159,7 +159,10 @@ class Shop:
         self.store.send(writes)
         self.store.flush()
         entries = map(arguments, writes)
-        return [f"ps-{str(entry[1])[-2]}-{entry[5]}" for entry in entries]
+        # Only the first entry of a stream trims it: the id stands behind MAXLEN ~ N there.
+        return [
+            f"ps-{str(entry[1])[-2]}-{entry[5 if entry[2] == 'MAXLEN' else 2]}" for entry in entries
+        ]
 
     def write_moves(self, count: int, shoppers: int = 20) -> list[str]:
         """Shoppers enter a segment and leave it, in turn; return the message ids of these changes."""
