@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from flows.webhooks.process import run_webhooks
-from operators.segments.changes import ChangeLog
+from operators.segments.changes import ChangeLog, changes_in
 from state.changes import Change
 from state.config import Settings
 from state.config_deployment import Endpoint, Hooks, Run
@@ -158,10 +158,9 @@ class Shop:
         writes = self._log.writes(changes)
         self.store.send(writes)
         self.store.flush()
-        entries = map(arguments, writes)
-        # Only the first entry of a stream trims it: the id stands behind MAXLEN ~ N there.
         return [
-            f"ps-{str(entry[1])[-2]}-{entry[5 if entry[2] == 'MAXLEN' else 2]}" for entry in entries
+            f"ps-{str(arguments(write)[1])[-2]}-{change['id']}"
+            for write, change in zip(writes, changes_in(writes), strict=True)
         ]
 
     def write_moves(self, count: int, shoppers: int = 20) -> list[str]:

@@ -61,5 +61,5 @@ def event_log(settings: Settings, redis_url: str) -> CollectorLog | None:
         from serving.collector.redis_log import RedisEventLog
 
         appender = AsyncAppender(redis_url, timeout_ms=collector.append_timeout_ms)
-        return RedisEventLog(appender, collector.partitions, collector.append_timeout_ms / 1000)
+        return RedisEventLog(appender, collector.partitions)
     return None

@@ -15,8 +15,8 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Part(Protocol):
-    """A message of a batch. `sequence` is the number of the batch among all of this run (the device
-    shard that orders batches counts them), `parts` says of how many parts the message speaks."""
+    """A message of a batch. `sequence` is the number of the batch among all of this run (each device
+    shard counts them, in the order of the step `order`), `parts` of how many parts it speaks."""
 
     @property
     def sequence(self) -> int:

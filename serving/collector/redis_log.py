@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 class RedisEventLog:
     """Appends events to `ps:1:events:{n}`, n by the CRC-32 of the key."""
 
-    def __init__(self, appender: AsyncAppender, partitions: int, timeout_s: float) -> None:
+    def __init__(self, appender: AsyncAppender, partitions: int) -> None:
         self._appender = appender
         self._partitions = partitions
-        self._timeout_s = timeout_s
 
     async def append(self, records: Sequence[LogRecord]) -> None:
         """Append records. Raises LogUnavailableError."""

@@ -6,13 +6,14 @@ Where the server can say so, an append returns when its entries are synchronised
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from state.errors import StoreError
 from state.store.async_pipe import AsyncPipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from state.store.async_reader import ReadCommand
 
@@ -36,8 +37,7 @@ class AsyncAppender:
         Raises StoreError or TimeoutError; some may be stored then.
         """
         # A connection for each append that runs: one that waits for the disk takes no commands.
-        pipe = self._free.pop() if self._free else self._new_pipe()
-        try:
+        with self._free_pipe() as pipe:
             if self._syncs is None:
                 self._syncs = await self._syncs_to_disk(pipe)
             commands: list[ReadCommand] = [
@@ -46,30 +46,33 @@ class AsyncAppender:
             if self._syncs:
                 commands.append(("WAITAOF", 1, 0, self._timeout_ms))
             replies = await pipe.call(commands)
-        finally:
-            self._free.append(pipe)
         if self._syncs and not replies[-1][0]:
             raise StoreError(f"Redis at {pipe.address} has not synchronised its file in time")
 
     async def syncs_to_disk(self) -> bool:
         """Whether the server has an append-only file and can say when an entry is in it."""
-        pipe = self._free.pop() if self._free else self._new_pipe()
-        try:
+        with self._free_pipe() as pipe:
             return await self._syncs_to_disk(pipe)
-        finally:
-            self._free.append(pipe)
 
     async def close(self) -> None:
         """Close the connections."""
         for pipe in self._pipes:
             await pipe.close()
 
-    def _new_pipe(self) -> AsyncPipe:
-        pipe = AsyncPipe(
-            self._url, timeout_ms=self._timeout_ms, call_timeout_s=self._timeout_ms / 1000
-        )
-        self._pipes.append(pipe)
-        return pipe
+    @contextmanager
+    def _free_pipe(self) -> Iterator[AsyncPipe]:
+        """A connection that no other append uses meanwhile; a new one if there is none."""
+        if self._free:
+            pipe = self._free.pop()
+        else:
+            pipe = AsyncPipe(
+                self._url, timeout_ms=self._timeout_ms, call_timeout_s=self._timeout_ms / 1000
+            )
+            self._pipes.append(pipe)
+        try:
+            yield pipe
+        finally:
+            self._free.append(pipe)
 
     async def _syncs_to_disk(self, pipe: AsyncPipe) -> bool:
         try:

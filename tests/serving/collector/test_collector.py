@@ -38,7 +38,7 @@ def event(number: object, **fields: Any) -> dict[str, Any]:
 
 
 def log_of(url: str) -> RedisEventLog:
-    return RedisEventLog(AsyncAppender(url, timeout_ms=5000), PARTITIONS, 5.0)
+    return RedisEventLog(AsyncAppender(url, timeout_ms=5000), PARTITIONS)
 
 
 def stored(url: str) -> list[dict[str, Any]]:

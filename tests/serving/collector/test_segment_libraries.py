@@ -95,7 +95,7 @@ def origin(shop_pages: ThreadingHTTPServer) -> str:
 def door(redis_url: str, origin: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
-    log = RedisEventLog(AsyncAppender(redis_url, timeout_ms=5000), 1, 5.0)
+    log = RedisEventLog(AsyncAppender(redis_url, timeout_ms=5000), 1)
     with open_door(redis_url, log, origins=(origin,)) as door:
         yield door
 

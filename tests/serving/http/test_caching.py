@@ -65,7 +65,7 @@ def door(redis_server: object, tmp_path_factory: pytest.TempPathFactory) -> Iter
     url: str = redis_server.url  # type: ignore[attr-defined]
     content = tmp_path_factory.mktemp("content") / "content.yaml"
     content.write_text("hero:\n- {id: summer, payload: 1}\n")
-    log = RedisEventLog(AsyncAppender(url, timeout_ms=5000), 1, 5.0)
+    log = RedisEventLog(AsyncAppender(url, timeout_ms=5000), 1)
     with open_door(url, log, content_file=str(content), origins=("https://shop.example",)) as door:
         yield door
 

@@ -39,7 +39,7 @@ def door(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     client = Store(redis_url, timeout_ms=2000, patience_s=0).client
     own = {"at": 1, "source": "blend", "items": [["of-ann", 0.5, "popular"]]}
     client.set(keys.top_key("ann", "home"), json.dumps(own))
-    log = RedisEventLog(AsyncAppender(redis_url, timeout_ms=5000), 1, 5.0)
+    log = RedisEventLog(AsyncAppender(redis_url, timeout_ms=5000), 1)
     with open_door(redis_url, log, rate_max=20) as door:
         yield door
 

@@ -74,7 +74,7 @@ def shop(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) 
     letters = folder / "letters.jsonl"
     replay_recordings(visits, settings, redis_url=redis_server.url, dead_letters=letters)
     client = Store(redis_server.url, timeout_ms=5000, patience_s=0).client
-    log = RedisEventLog(AsyncAppender(redis_server.url, timeout_ms=5000), 1, 5.0)
+    log = RedisEventLog(AsyncAppender(redis_server.url, timeout_ms=5000), 1)
     with open_door(
         redis_server.url,
         log,

@@ -136,7 +136,7 @@ def test_a_full_redis_answers_lists_and_takes_no_events_but_loses_none(
     redis: EmbeddedRedis, tmp_path: Path
 ) -> None:
     client = Store(redis.url, timeout_ms=2000, patience_s=0).client
-    log = RedisEventLog(AsyncAppender(redis.url, timeout_ms=2000), 1, 2.0)
+    log = RedisEventLog(AsyncAppender(redis.url, timeout_ms=2000), 1)
 
     def send(number: int) -> Answer:
         event = {"event_id": f"e-{number}", "type": "page_view", "event_ts": 1, "user_id": "ann"}

@@ -81,7 +81,7 @@ def door(
     client.set(keys.popular_key(), json.dumps(stored))
     card = {"name": "<b>Mug</b>", "price": "3.50", "currency": "EUR", "url": "/mug"}
     client.hset(keys.card_key("mug"), mapping=card)
-    log = RedisEventLog(AsyncAppender(redis_url, timeout_ms=5000), 1, 5.0)
+    log = RedisEventLog(AsyncAppender(redis_url, timeout_ms=5000), 1)
     with open_door(redis_url, log, origins=(pages.url,)) as door:
         yield door, client
 
@@ -289,7 +289,7 @@ def test_a_restarted_log_loses_nothing_of_a_page(
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
     with EmbeddedRedis() as redis:
-        log = RedisEventLog(AsyncAppender(redis.url, timeout_ms=5000), 1, 5.0)
+        log = RedisEventLog(AsyncAppender(redis.url, timeout_ms=5000), 1)
         with open_door(redis.url, log, tmp_path, origins=(pages.url,)) as door:
             pages.html = page_of(door.url, "", "")
             opened.page.goto(pages.url)
