@@ -23,7 +23,7 @@ undisturbed run of the same records: profiles, sessions, aliases and counters ha
 for byte, and memberships, change streams and counts must not contradict each other
 (`tests/chaos/outcome.py`). A real Kafka broker, a real Redis with an append-only file, a synthetic shop
 of {events:,} events, seed {seed}, {date}, {code}. Two of them run with the tests, small;
-a test holds that this page speaks of the code beside it.
+`make test-long` says whether the page is of the code beside it.
 
 {table}"""
 
