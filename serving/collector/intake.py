@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from serving.collector.event_log import CollectorLog, LogRecord, LogUnavailableError
+from serving.collector.event_log import (
+    RECORD_BYTES_MAX,
+    CollectorLog,
+    LogRecord,
+    LogUnavailableError,
+    TooLargeError,
+)
 from serving.collector.spool import Spool, SpoolFullError
 from serving.http.errors import RequestError
+from serving.storefront import metrics
 from state.dead_letters import DeadLetter
 from state.events import Consent, Event
 
@@ -59,12 +66,13 @@ class Intake:
         self._log = log
         self._spool = spool
         self._is_spooling = False
+        self._drain_problem = ""
 
     async def accept(
         self, results: Sequence[Event | DeadLetter], sender: Sender, now_ms: int
     ) -> CollectorAnswer:
         """Store the good events of a body, and say which were not. Raises RequestError 503."""
-        records: list[LogRecord] = []
+        records: dict[int, LogRecord] = {}
         rejected: list[RejectedEvent] = []
         for index, result in enumerate(results):
             problem = _problem(result, sender)
@@ -74,10 +82,20 @@ class Intake:
             assert isinstance(result, Event)
             event = _completed(result, sender, now_ms)
             key = event.anonymous_id or event.user_id or event.event_id
-            records.append(LogRecord(key.encode(), msgspec.json.encode(event)))
+            record = LogRecord(key.encode(), msgspec.json.encode(event))
+            if record.byte_count > RECORD_BYTES_MAX:
+                rejected.append(_too_large(index, f"at most {RECORD_BYTES_MAX} bytes"))
+            else:
+                records[index] = record
         if records:
-            await self._store(records)
-        return CollectorAnswer(len(records), rejected)
+            try:
+                await self._store(list(records.values()))
+            except TooLargeError as error:
+                indexes = list(records)
+                too_large = [indexes[position] for position in error.indexes]
+                rejected += [_too_large(index, "too large for the log") for index in too_large]
+        rejected.sort(key=lambda one: one.index)
+        return CollectorAnswer(len(results) - len(rejected), rejected)
 
     async def drain_while_running(self) -> None:
         """Send what is in the spool whenever the log takes it again, until it is cancelled."""
@@ -86,9 +104,17 @@ class Intake:
                 await self._drain(self._spool)
             except LogUnavailableError:
                 pass
-            except OSError as error:
-                _log.error("the spool cannot be read: %s", error)
+            except Exception as error:
+                self._log_drain_problem(f"{type(error).__name__}: {error}")
+            else:
+                self._drain_problem = ""
             await asyncio.sleep(DRAIN_INTERVAL_S)
+
+    def _log_drain_problem(self, problem: str) -> None:
+        """Log why the spool cannot be sent, once; it is tried again every second."""
+        if problem != self._drain_problem:
+            _log.error("the spool cannot be sent: %s", problem)
+        self._drain_problem = problem
 
     async def _store(self, records: list[LogRecord]) -> None:
         failure: Exception | None = None
@@ -103,12 +129,13 @@ class Intake:
             except (SpoolFullError, OSError) as error:
                 failure = error
             else:
-                self._begin_spooling(failure)
+                if failure is not None:
+                    self._begin_spooling(failure)
                 return None
         message = "events cannot be stored now: send them again"
         raise RequestError(503, "$", message, retry_after=str(RETRY_S)) from failure
 
-    def _begin_spooling(self, failure: Exception | None) -> None:
+    def _begin_spooling(self, failure: Exception) -> None:
         if not self._is_spooling:
             _log.warning(
                 "the log takes no events (%s): they are kept on disk until it does",
@@ -124,11 +151,28 @@ class Intake:
         count = 0
         for path in await asyncio.to_thread(spool.take_files):
             for part in spool.read(path):
-                await self._log.append(part)
-                count += len(part)
+                count += await self._send(part)
             spool.remove(path)
         self._is_spooling = False
-        _log.info("the log takes events again: %d of the spool are in it", count)
+        if count:
+            _log.info("the log takes events again: %d of the spool are in it", count)
+
+    async def _send(self, part: list[LogRecord]) -> int:
+        """Send records of the spool; those that the log never takes are dropped. How many it has."""
+        try:
+            await self._log.append(part)
+        except TooLargeError as error:
+            dropped = [part[index].byte_count for index in sorted(error.indexes)]
+            metrics.SPOOL_DROPPED.labels("too_large").inc(len(dropped))
+            _log.error(
+                "%d accepted events are lost: of %s bytes, they are too large for the log: raise "
+                "max.message.bytes of the topic to 1 MB",
+                len(dropped),
+                ", ".join(map(str, dropped)),
+                extra={"event": "collector_dropped"},
+            )
+            return len(part) - len(dropped)
+        return len(part)
 
 
 def _problem(result: Event | DeadLetter, sender: Sender) -> tuple[str, list[dict[str, str]]] | None:
@@ -139,6 +183,10 @@ def _problem(result: Event | DeadLetter, sender: Sender) -> tuple[str, list[dict
         message = f"{result.type} needs the secret key"
         return "schema_violation", [{"path": "$.type", "message": message}]
     return None
+
+
+def _too_large(index: int, message: str) -> RejectedEvent:
+    return RejectedEvent(index, "too_large", [{"path": "$", "message": message}])
 
 
 def _completed(event: Event, sender: Sender, now_ms: int) -> Event:

@@ -27,4 +27,15 @@ DEGRADED = Counter(
     registry=REGISTRY,
 )
 IN_FLIGHT = Gauge("penstock_storefront_in_flight", "Requests in progress", registry=REGISTRY)
+SPOOL_DROPPED = Counter(
+    "penstock_collector_spool_dropped",
+    "Records of the spool that never reached the log: too large for it, or not readable",
+    ["reason"],
+    registry=REGISTRY,
+)
+SPOOL_BYTES = Gauge(
+    "penstock_collector_spool_bytes",
+    "Bytes of accepted events that wait on disk for the log",
+    registry=REGISTRY,
+)
 ProcessCollector(registry=REGISTRY)

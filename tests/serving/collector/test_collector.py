@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
-from serving.collector.event_log import LogRecord
+from serving.collector.event_log import RECORD_BYTES_MAX
 from serving.collector.redis_log import RedisEventLog
-from serving.collector.spool import Spool, SpoolFullError
+from serving.collector.spool import Spool
 from serving.http.access import COOKIE, KEY_VARIABLE, SECRET_VARIABLE
 from state import keys
 from state.store import AsyncAppender, Store
@@ -188,6 +188,16 @@ def test_measurements_of_google_analytics_are_accepted(door: Door, redis_url: st
     assert (found["type"], found["anonymous_id"]) == ("item_view", "555.1")
 
 
+def test_an_event_that_no_log_may_take_is_rejected_alone(door: Door, redis_url: str) -> None:
+    events = [event(1, anonymous_id="a"), event(2, anonymous_id="a", query="x" * 990_000)]
+    answer = door.post("/v1/events", events, **AS_SHOP)
+    assert answer.status == 202
+    error = {"path": "$", "message": f"at most {RECORD_BYTES_MAX} bytes"}
+    rejected = [{"index": 1, "failure_type": "too_large", "errors": [error]}]
+    assert answer.json() == {"accepted": 1, "rejected": rejected}
+    assert stored_ids(redis_url) == ["e-1"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "headers", "status"),
     [
@@ -238,6 +248,16 @@ def test_while_the_log_is_away_events_are_kept_on_disk_and_sent_when_it_is_back(
         wait_until(lambda: "e-last" in stored_ids(redis.url))
 
 
+def test_line_ends_inside_of_an_event_survive_an_outage(tmp_path: Path) -> None:
+    with EmbeddedRedis() as redis, open_door(redis.url, log_of(redis.url), tmp_path) as door:
+        redis.stop()
+        body = json.dumps(event(1, anonymous_id="a", props={"note": "a\n", "b": [1]}), indent=1)
+        assert door.post("/v1/events", body.replace("\n", "\r\n").encode()).status == 202
+        redis.start()
+        wait_until(lambda: stored_ids(redis.url) == ["e-1"])
+        assert stored(redis.url)[0]["props"] == {"note": "a\n", "b": [1]}
+
+
 def test_without_room_anywhere_the_sender_keeps_the_event() -> None:
     with EmbeddedRedis() as redis, open_door(redis.url, log_of(redis.url)) as door:
         redis.stop()
@@ -246,31 +266,3 @@ def test_without_room_anywhere_the_sender_keeps_the_event() -> None:
         redis.start()
         wait_until(lambda: door.post("/v1/events", event(1, anonymous_id="a")).status == 202)
         assert stored_ids(redis.url) == ["e-1"]
-
-
-def test_a_full_spool_stores_nothing_of_a_body(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, 100)
-    spool.append([LogRecord(b"k", b"v" * 50)])
-    with pytest.raises(SpoolFullError):
-        spool.append([LogRecord(b"k", b"v" * 10), LogRecord(b"k", b"v" * 50)])
-    (path,) = spool.take_files()
-    assert list(spool.read(path)) == [[LogRecord(b"k", b"v" * 50)]]
-
-
-def test_a_spool_gives_what_it_was_given_and_drops_a_cut_line(tmp_path: Path) -> None:
-    records = [LogRecord(f"né\t{n}\n".encode(), b'{"n":%d}' % n) for n in range(1203)]
-    spool = Spool(tmp_path, 1_000_000)
-    spool.append(records)
-    (path,) = spool.take_files()
-    with path.open("ab") as file:
-        file.write(b"a2V5\t{cut")
-    parts = list(Spool(tmp_path, 1_000_000).read(path))
-    assert [len(part) for part in parts] == [500, 500, 203]
-    assert [record for part in parts for record in part] == records
-
-
-def test_a_spool_leaves_the_files_of_other_processes_alone(tmp_path: Path) -> None:
-    writing, other = Spool(tmp_path, 1_000_000), Spool(tmp_path, 1_000_000)
-    writing.append([LogRecord(b"k", b"v")])
-    assert other.take_files() == []
-    assert len(writing.take_files()) == 1
