@@ -21,8 +21,8 @@ from serving.collector.event_log import (
     TooLargeError,
 )
 from serving.collector.spool import Spool, SpoolFullError
+from serving.http import metrics
 from serving.http.errors import RequestError
-from serving.storefront import metrics
 from state.dead_letters import DeadLetter
 from state.events import Consent, Event
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serving.collector.event_log import LogRecord
-from serving.storefront import metrics
+from serving.http import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

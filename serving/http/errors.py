@@ -36,15 +36,20 @@ class RequestError(Exception):
 
 async def read_bytes(request: Request, limit: int) -> bytes:
     """The body of a request. Raises RequestError 413 where it is longer than `limit`."""
-    body, more = b"", True
+    body: bytes | bytearray = b""
+    more = True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         part = message.get("body", b"")
-        # Mostly there is one part, which is not copied.
-        body = body + part if body else part
+        if not body:
+            body = part  # mostly the only one, which is not copied
+        elif part:
+            # Others are appended: to join each with all before it would cost the square of their number.
+            body = bytearray(body) if isinstance(body, bytes) else body
+            body += part
         if len(body) > limit:
             raise RequestError(413, "$", f"more than {limit} bytes")
         more = message.get("more_body", False)
-    return body
+    return bytes(body)

@@ -50,7 +50,8 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
 }
-_OWN_PATH = re.compile(r"/[a-z0-9/-]*")
+_OWN_PATH = re.compile(r"/(?!/)[a-z0-9/-]*")
+"""A path of this shop. With two slashes it would be another host, for a browser also with `/\\`."""
 
 
 class ShopRoutes:
@@ -148,8 +149,8 @@ class ShopRoutes:
                 f"{self._marketers_url}/#/shopper/{quote(visitor, safe='')}", 303
             )
         text = (
-            "You have done nothing yet that was sent. With the switch Personal on, look at something, "
-            "then come back."
+            "You have done nothing yet that was sent. With Personal lists on, look at something, then "
+            "come back."
         )
         return _html(self._pages.message(self._visit(request), "Nobody knows you here", text))
 

@@ -20,10 +20,10 @@ from starlette.routing import Route
 
 from serving.collector.routes import SEGMENT_CALLS
 from serving.dashboard.guard import address_of
+from serving.http import metrics
 from serving.http.access import COOKIE, KEY_HEADER
 from serving.http.errors import FieldProblem, Problems, RequestError, read_bytes
 from serving.http.messages import BytesResponse, RawHeaders, headers_of, parameter, query_of
-from serving.storefront import metrics
 from serving.storefront.answers import ListAnswer, PageAnswer
 from serving.storefront.openapi import document
 from serving.storefront.requests import (

@@ -16,10 +16,10 @@ from serving.collector.intake import Intake
 from serving.collector.routes import CollectorRoutes
 from serving.collector.spool import open_spool
 from serving.dashboard.server import listen_at, parse_listen, run_until
+from serving.http import metrics
 from serving.http.access import StorefrontAccess
 from serving.http.protocols import HEAD_BYTES_MAX, best_protocol
 from serving.http.rates import RequestRates
-from serving.storefront import metrics
 from serving.storefront.app import StorefrontApp, create_app
 from serving.storefront.content import ContentTable
 from serving.storefront.finder import Finder

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis.asyncio as aio
 from hiredis import HiredisError, PushNotification, Reader, ReplyError
-from redis.exceptions import RedisError
 
 from state.store import error_messages
 from state.store.async_reader import AsyncReader
@@ -56,7 +55,12 @@ class _Link(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def call(self, packed: bytes, count: int) -> asyncio.Future[list[Any]]:
-        """Send commands; the future gets their replies, errors among them, or TimeoutError."""
+        """Send commands; the future gets their replies, errors among them, or TimeoutError.
+
+        Raises ConnectionError where the connection has ended meanwhile.
+        """
+        if not self.is_open:
+            raise ConnectionError("the server closed the connection")
         replies = self._loop.create_future()
         self._waiting.append(_Waiting(count, time.monotonic(), replies))
         if self._timer is None:
@@ -109,6 +113,7 @@ class _Link(asyncio.Protocol):
         self.is_open = False
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self._transport.abort()
         waiting, self._waiting = self._waiting, deque()
         for one in waiting:
@@ -150,7 +155,7 @@ class AsyncPipe:
                 link.end(TimeoutError("the server does not answer"))
                 raise TimeoutError
             replies = await link.call(b"".join(map(pack, commands)), len(commands))
-        except (RedisError, OSError, HiredisError, error_messages.RefusedError) as error:
+        except error_messages.RETRYABLE_ERRORS as error:
             if isinstance(error, TimeoutError):
                 raise
             raise self._failure(error, commands[0]) from error
@@ -192,7 +197,11 @@ class AsyncPipe:
             self._is_cluster = True
             await client.aclose()
             return None
-        connection = await client.connection_pool.get_connection()
+        try:
+            connection = await client.connection_pool.get_connection()
+        except BaseException:
+            await client.aclose()
+            raise
         self._link = _Link(client, connection, self._call_timeout_s)
         return self._link
 

@@ -14,7 +14,7 @@ import redis.asyncio as aio
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError
 
 from state.store import error_messages
 from state.store.addresses import parse
@@ -68,7 +68,7 @@ class AsyncReader:
             for command in batch:
                 pipeline.execute_command(*command)
             return list(await pipeline.execute())
-        except (RedisError, OSError, error_messages.RefusedError) as error:
+        except error_messages.RETRYABLE_ERRORS as error:
             await self.close()
             raise error_messages.store_error(
                 self.address, error, str(batch[0][1]), str(batch[0][0])
@@ -105,6 +105,9 @@ class AsyncReader:
             is_cluster = info.get("cluster_enabled") == 1
         except NoPermissionError:
             is_cluster = False
+        except BaseException:  # also when who asked has given up
+            await single.aclose()
+            raise
         if not is_cluster or "path" in options:
             return single
         await single.aclose()

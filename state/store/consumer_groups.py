@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from state.replies import parse_entry_id
 from state.store import error_messages
@@ -145,7 +145,7 @@ class ConsumerGroup:
             for command in batch:
                 pipeline.execute_command(*command)
             return list(pipeline.execute(raise_on_error=False))
-        except (RedisError, OSError, error_messages.RefusedError) as error:
+        except error_messages.RETRYABLE_ERRORS as error:
             self._reread_after = [b"0"] * len(self._streams)
             self._store.client.close()
             key, name = str(batch[0][1]), str(batch[0][0])

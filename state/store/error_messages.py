@@ -13,6 +13,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     NoPermissionError,
+    RedisClusterException,
     RedisError,
 )
 
@@ -24,7 +25,9 @@ class RefusedError(Exception):
     """An error reply that may pass: the write stays queued and is sent again."""
 
 
-RETRYABLE_ERRORS = (OSError, RedisError, HiredisError, RefusedError)
+REDIS_ERRORS = (RedisError, RedisClusterException, HiredisError, RefusedError)
+"""Errors of the libraries: that of a cluster without any node is no RedisError."""
+RETRYABLE_ERRORS = (OSError, *REDIS_ERRORS)
 """Errors after which a new connection may succeed."""
 
 _TEMPORARY_ERRORS = {
@@ -89,7 +92,9 @@ def advice(error: BaseException, key: str = "", command: str = "") -> str:
         )
     if isinstance(error, HiredisError | redis.InvalidResponse):
         return "does not speak as Redis does: set redis.url (--redis URL)"
-    if isinstance(error, OSError | redis.ConnectionError | redis.TimeoutError):
+    if isinstance(
+        error, OSError | redis.ConnectionError | redis.TimeoutError | RedisClusterException
+    ):
         return "does not answer: start it, or set redis.url (--redis URL)"
     return f"refused to write {key}: {text}: expected Redis 6.2 or later, or Valkey"
 

@@ -16,7 +16,6 @@ import time
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from state import keys
 from state.errors import LeaseError
@@ -111,7 +110,7 @@ class Lease:
                 self._since_ms,
                 token_limit,
             )
-        except (RedisError, OSError, error_messages.RefusedError) as error:
+        except error_messages.RETRYABLE_ERRORS as error:
             raise error_messages.store_error(
                 self._address.display_url, error, self._keys[0], "EVAL"
             ) from error
@@ -141,7 +140,7 @@ class Lease:
         self.stop_renewing()
         try:
             self._client.eval(_RELEASE_SCRIPT, 2, *self._keys, self._token)
-        except (RedisError, OSError, error_messages.RefusedError):
+        except error_messages.RETRYABLE_ERRORS:
             pass  # the lease expires on its own
         finally:
             self._client.close()
@@ -161,7 +160,7 @@ class Lease:
         """Describe who holds the lease and since when; "" if it is free. Raises StoreError."""
         try:
             stored = self._client.get(self._keys[0])
-        except (RedisError, OSError, error_messages.RefusedError) as error:
+        except error_messages.RETRYABLE_ERRORS as error:
             raise error_messages.store_error(
                 self._address.display_url, error, self._keys[0], "GET"
             ) from error
@@ -197,7 +196,7 @@ class Lease:
                     self._ttl_ms,
                     self._since_ms,
                 )
-            except (RedisError, OSError, error_messages.RefusedError):
+            except error_messages.RETRYABLE_ERRORS:
                 self._client.close()
                 continue
             if not is_ours:

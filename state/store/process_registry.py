@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from state import keys
 from state.store import error_messages
@@ -96,7 +95,7 @@ class ProcessRegistry:
         key = keys.process_key(self._name, process)
         try:
             return operation(key)
-        except (RedisError, OSError, error_messages.RefusedError) as error:
+        except error_messages.RETRYABLE_ERRORS as error:
             self._client.close()
             raise error_messages.store_error(
                 self._address.display_url, error, key, "EVAL"

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError
 
 from state import keys
 from state.store import error_messages
@@ -92,7 +92,7 @@ class Store:
         """Turn errors of reads inside the block into a StoreError that says what to do."""
         try:
             yield
-        except (RedisError, error_messages.RefusedError) as error:
+        except error_messages.REDIS_ERRORS as error:
             raise error_messages.store_error(self.address, error, keys.meta_key()) from error
 
     def send(

@@ -16,7 +16,7 @@ from flows.observability.collectors import RecoveryFolderCollector, TopicCollect
 from flows.process.liveness import START_TIMEOUT_S
 from flows.webhooks import metrics as hooks_metrics
 from serving.dashboard import metrics as page_metrics
-from serving.storefront import metrics as storefront_metrics
+from serving.http import metrics as storefront_metrics
 from state import config_loader
 
 ROOT = Path(__file__).parents[2]

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -260,3 +261,25 @@ def test_a_cart_is_bounded(shop: Shop) -> None:
     assert again.headers["set-cookie"].startswith(f'shop_cart="{items[0]}:9"') or (
         again.headers["set-cookie"].startswith(f"shop_cart={items[0]}:9;")
     )
+
+
+@pytest.mark.parametrize(
+    ("back", "expected"),
+    [
+        ("/category/kitchen", "/category/kitchen"),
+        ("/", "/"),
+        ("//evil.example", "/"),
+        ("///evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("\\\\evil.example", "/"),
+        ("/\t/evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("javascript:alert(1)", "/"),
+    ],
+)
+def test_the_consent_switch_leads_back_to_this_shop_only(
+    shop: Shop, back: str, expected: str
+) -> None:
+    form = urlencode({"back": back, "agree": "true"}).encode()
+    answer = shop.post("/consent", form)
+    assert (answer.status, answer.headers["location"]) == (303, expected)

@@ -14,6 +14,8 @@ import pytest
 
 from flows.process.embedded_redis import EmbeddedRedis
 from serving.collector.redis_log import RedisEventLog
+from serving.collector.spool import Spool
+from serving.storefront.reads import FAILURES_MAX, PAUSE_S
 from state import keys
 from state.store import AsyncAppender, Store
 from tests.kafka_broker import free_port
@@ -103,6 +105,36 @@ def test_a_server_that_starts_without_redis_answers_nothing_and_then_lists(
         redis.start()
         fill(redis)
         wait_until(lambda: ask(door) == (False, ["own", "popular"]))
+
+
+def test_a_cluster_that_is_away_costs_no_answer_and_no_event(tmp_path: Path) -> None:
+    """redis-py's error for it is none of its other errors, nor one of the system."""
+    url = f"redis+cluster://127.0.0.1:{free_port()}"
+    log = RedisEventLog(AsyncAppender(url, timeout_ms=2000), 1)
+    event = {"event_id": "e", "type": "page_view", "event_ts": 1, "user_id": "ann"}
+    with open_door(url, log, tmp_path) as door:
+        assert ask(door) == (True, [])
+        assert door.get("/readyz").status == 503
+        assert door.post("/v1/events", event).json() == {"accepted": 1, "rejected": []}
+        assert Spool(tmp_path, 1).byte_count
+
+
+def test_a_redis_that_is_back_is_used_within_two_seconds() -> None:
+    """By the server's own timer: a slow machine gives it more than 2 s, never less."""
+    with EmbeddedRedis() as redis:
+        fill(redis)
+        with open_door(redis.url, read_timeout_ms=500) as door:
+            assert ask(door) == (False, ["own", "popular"])
+            redis.stop()
+            for _ in range(FAILURES_MAX + 1):
+                assert ask(door)[0]
+            redis.start()  # which returns when it answers PING
+            fill(redis)
+            probes = 0
+            while ask(door) != (False, ["own", "popular"]):
+                probes += 1
+                time.sleep(PAUSE_S)
+            assert probes * PAUSE_S <= 2
 
 
 def test_an_overloaded_server_answers_what_is_popular_without_redis(redis: EmbeddedRedis) -> None:

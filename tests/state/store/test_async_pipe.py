@@ -114,3 +114,37 @@ def test_a_server_without_an_answer_is_named() -> None:
 
     with pytest.raises(StoreError, match=r"nowhere/redis\.sock does not answer: start it"):
         with_pipe("unix:///nowhere/redis.sock", ask)
+
+
+def test_a_connection_that_ends_before_it_is_used_leaves_nobody_waiting(redis_url: str) -> None:
+    async def ask(pipe: AsyncPipe) -> Any:
+        await pipe.call([("PING", "")])
+        link = pipe._link
+        assert link is not None
+        waits = link.call(b"", 1)
+        link.end(ConnectionError("ended"))
+        with pytest.raises(ConnectionError):
+            await waits
+        with pytest.raises(ConnectionError):
+            link.call(b"", 1)
+        return await pipe.call([("ECHO", "again")])
+
+    assert with_pipe(redis_url, ask) == [b"again"]
+
+
+def test_an_attempt_that_fails_leaves_no_connection_open(redis_url: str) -> None:
+    """A server that lets in few, as one whose `maxclients` are reached, or that asks for a login."""
+    client = Store(redis_url, timeout_ms=2000, patience_s=0).client
+    before = len(client.client_list())
+
+    async def ask(pipe: AsyncPipe) -> int:
+        for _ in range(20):
+            with pytest.raises(StoreError, match="refused the login"):
+                await pipe.call([("PING", "")])
+        return len(client.client_list()) - before
+
+    client.config_set("requirepass", "x")
+    try:
+        assert with_pipe(redis_url, ask) == 0
+    finally:
+        client.config_set("requirepass", "")
