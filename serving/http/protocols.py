@@ -37,9 +37,12 @@ class _Arrivals:
 
     def begin(self, connection: Any) -> None:
         """A connection was made."""
-        if len(connection.connections) > self._connections_max:
-            next(iter(self._timers), connection).transport.abort()
         self.wait_for(connection)
+        if len(connection.connections) > self._connections_max:
+            oldest = next(iter(self._timers))
+            # At once: the loop says only later that it is gone, and many may come until then.
+            self.end(oldest)
+            oldest.transport.abort()
 
     def wait_for(self, connection: Any) -> None:
         """Close a connection unless its request arrives in time."""

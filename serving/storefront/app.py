@@ -196,6 +196,7 @@ class StorefrontApp:
                 response.headers.update(error.headers)
             finally:
                 self._in_flight -= 1
+                metrics.IN_FLIGHT.set(self._in_flight)
             counts(response.status_code).inc()
             seconds.observe(time.perf_counter() - began_s)
             return response

@@ -1,13 +1,15 @@
 """Appends to streams from a server that takes in many events at once, on an event loop.
 
 Where the server can say so, an append returns when its entries are synchronised to the append-only file
-(`WAITAOF`, Redis 7.2). Without such a file what Redis had not saved is lost with it.
+(`WAITAOF`, Redis 7.2). Without such a file, or with `appendfsync no`, what was not on the disk is lost
+with the machine. So it is in a cluster: `WAITAOF` has no key, and would reach one node, perhaps not the
+one that has the entries.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from state.errors import StoreError
 from state.store.async_pipe import AsyncPipe
@@ -45,14 +47,14 @@ class AsyncAppender:
             ]
             if self._syncs:
                 commands.append(("WAITAOF", 1, 0, self._timeout_ms))
-            replies = await pipe.call(commands)
+            try:
+                replies = await pipe.call(commands)
+            except StoreError:
+                self._syncs = None  # it may be another server next time, or one that is set up anew
+                raise
         if self._syncs and not replies[-1][0]:
+            self._syncs = None
             raise StoreError(f"Redis at {pipe.address} has not synchronised its file in time")
-
-    async def syncs_to_disk(self) -> bool:
-        """Whether the server has an append-only file and can say when an entry is in it."""
-        with self._free_pipe() as pipe:
-            return await self._syncs_to_disk(pipe)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -82,5 +84,9 @@ class AsyncAppender:
             if "unknown command" in str(error.__cause__).lower():
                 return False
             raise
-        text: Any = info if isinstance(info, dict) else info.decode()
-        return "aof_enabled:1" in text if isinstance(text, str) else bool(text["aof_enabled"])
+        if pipe.is_cluster or b"aof_enabled:1" not in info:
+            return False
+        with suppress(StoreError):  # who may not ask is answered by WAITAOF itself
+            (setting,) = await pipe.call([("CONFIG", "GET", "appendfsync")])
+            return b"no" not in (setting.values() if isinstance(setting, dict) else setting)
+        return True

@@ -166,6 +166,11 @@ class AsyncPipe:
                 raise self._failure(reply, command) from reply
         return replies
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether commands go to several nodes. Known after the first call."""
+        return self._is_cluster
+
     async def close(self) -> None:
         """Close the connections; the next call connects again."""
         if self._opening is not None:

@@ -147,6 +147,16 @@ def test_ports_that_nobody_logs_in_to_are_published_to_this_machine_only() -> No
     assert set(open_to_all) == {"kafka", "redis"}, "the shop sends events there, and reads lists"
 
 
+def test_who_passes_on_requests_to_the_door_can_be_named() -> None:
+    """Otherwise every visitor behind the proxy shares one limit."""
+    pods = yaml.safe_load_all((DEPLOY / "kubernetes" / "storefront.yaml").read_text())
+    (container,) = next(
+        pod["spec"]["template"]["spec"]["containers"] for pod in pods if pod["kind"] == "Deployment"
+    )
+    assert "FORWARDED_ALLOW_IPS" in {one["name"] for one in container["env"]}
+    assert "FORWARDED_ALLOW_IPS" in COMPOSE["services"]["storefront"]["environment"]
+
+
 def test_files_that_are_mounted_and_generated_are_there() -> None:
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", []):

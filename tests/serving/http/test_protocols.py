@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -178,3 +179,25 @@ def test_what_is_too_much_is_refused_before_it_is_whole(with_server: Any) -> Non
 def test_what_is_no_http_is_refused(with_server: Any, junk: bytes) -> None:
     answer = with_server(lambda port: said(port, junk))
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+
+
+def test_a_burst_of_connections_is_cut_to_the_limit(with_server: Any) -> None:
+    """All come before the loop hears that one is gone."""
+
+    async def client(port: int) -> int:
+        count = 8 * CONNECTIONS_MAX
+        open_ones = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+        await asyncio.sleep(REQUEST_S_MAX / 3)
+        kept = 0
+        for one in open_ones:
+            one.setblocking(False)
+            try:
+                one.recv(1)
+            except BlockingIOError:
+                kept += 1
+            except ConnectionError:
+                pass
+            one.close()
+        return kept
+
+    assert with_server(client) <= CONNECTIONS_MAX

@@ -240,6 +240,7 @@ def test_metrics_have_an_address_of_their_own(redis: EmbeddedRedis) -> None:
     with open_door(redis.url, metrics_listen=f"127.0.0.1:{port}") as door:
         ask(door)
         wait_until(lambda: "penstock_storefront_requests_total" in metrics_at(port))
+        wait_until(lambda: "penstock_storefront_in_flight 0.0" in metrics_at(port))
 
 
 def metrics_at(port: int) -> str:
