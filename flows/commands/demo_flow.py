@@ -37,6 +37,7 @@ class FlowProcess:
         options += [word for one in args.set for word in ("--set", one)]
         self._command = [sys.executable, "-m", "flows", "run", *options]
         self._log = folder / "flow.log"
+        self._pid = folder / "pid"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> FlowProcess:
@@ -48,6 +49,8 @@ class FlowProcess:
                 stderr=log,
                 start_new_session=True,  # the terminal's Ctrl-C goes to the demo only
             )
+        # The guard of the demo's Redis ends the flow of a demo that was killed.
+        self._pid.write_text(str(self._process.pid))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,4 +72,5 @@ class FlowProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._pid.unlink()
         self._process = None

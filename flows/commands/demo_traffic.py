@@ -6,18 +6,19 @@ The shop has a past: what was due before the demo began goes into the log at onc
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
+from flows.process.background import BackgroundThread
 from operators.synthetic.traffic import Past, generate_events
 from serving.collector.event_log import LogRecord, LogUnavailableError
 from serving.shop.catalogue import ITEMS, with_addresses
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
     from serving.collector.event_log import CollectorLog
@@ -58,8 +59,7 @@ class ShopTraffic:
     def __init__(self, log: CollectorLog, past_events: int) -> None:
         self._log = log
         self._past_events = past_events
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread = BackgroundThread("visitors", lambda stop: asyncio.run(self._run(stop)))
         self.sent = 0
         """Events in the log."""
         self.is_live = False
@@ -74,32 +74,35 @@ class ShopTraffic:
 
     def stop(self) -> None:
         """Let no more visitors come."""
-        self._stop.set()
-        self._thread.join()
+        self._thread.stop()
 
-    async def _run(self) -> None:
+    def check(self) -> None:
+        """Raise ThreadEndedError where the visitors have ended by themselves."""
+        self._thread.check()
+
+    async def _run(self, stop: threading.Event) -> None:
         now_ms = _clock_ms()
         due: list[Event] = []
         for event in shop_events(self._past_events, now_ms):
             if event.received_ts > now_ms or len(due) == PART_EVENTS:
-                await self._append(due)
+                await self._append(due, stop)
                 due = []
                 self.is_live = self.is_live or event.received_ts > now_ms
-            while event.received_ts > now_ms and not self._stop.is_set():
+            while event.received_ts > now_ms and not stop.is_set():
                 await asyncio.sleep(TICK_S)
                 now_ms = _clock_ms()
-            if self._stop.is_set():
+            if stop.is_set():
                 break
             due.append(event)
         await self._log.close()
 
-    async def _append(self, events: list[Event]) -> None:
+    async def _append(self, events: list[Event], stop: threading.Event) -> None:
         """Append events; while the log is away, again and again. The flow counts a repeat once."""
         records = [
             LogRecord((event.anonymous_id or "").encode(), msgspec.json.encode(event))
             for event in events
         ]
-        while records and not self._stop.is_set():
+        while records and not stop.is_set():
             try:
                 await self._log.append(records)
             except LogUnavailableError:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
+    from flows.process.background import BackgroundThread
     from serving.demo_monitor import FollowedShopper, Frame
     from serving.reader import SegmentSize
 
@@ -44,27 +45,29 @@ BAR_CHARS = 14
 
 
 @contextmanager
-def demo_screen(console: Console, redis_url: str) -> Iterator[None]:
+def demo_screen(console: Console, redis_url: str) -> Iterator[BackgroundThread]:
     """Show the content of Redis inside the block, from a thread with its own connection."""
     if not console.is_terminal:
         command = _show_command("SHOPPER", redis_url)
         print_lines([f"To look at a shopper: {command}"], console)
-        with _refresh_loop(LINE_S, redis_url, lambda frame: console.print(figures_line(frame))):
-            yield
+        with _refresh_loop(
+            LINE_S, redis_url, lambda frame: console.print(figures_line(frame))
+        ) as thread:
+            yield thread
         return
     with (
         Live(console=console, auto_refresh=False, transient=True) as live,
         _refresh_loop(
             FRAME_S, redis_url, lambda frame: live.update(render(frame, redis_url), refresh=True)
-        ),
+        ) as thread,
     ):
-        yield
+        yield thread
 
 
 @contextmanager
 def _refresh_loop(
     interval_s: float, redis_url: str, show: Callable[[Frame], None]
-) -> Iterator[None]:
+) -> Iterator[BackgroundThread]:
     store = Store(redis_url, timeout_ms=READ_TIMEOUT_MS, patience_s=0)
     monitor = DemoMonitor(Storefront(store))
 
@@ -76,8 +79,8 @@ def _refresh_loop(
                 show(monitor.read_frame(time.monotonic()))
             is_stopped = stop.wait(interval_s)
 
-    with background_thread("view", refresh):
-        yield
+    with background_thread("view", refresh) as thread:
+        yield thread
 
 
 def figures_line(frame: Frame) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from serving.shop.catalogue import ShopCatalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from threading import Event as Flag
 
 CLICKS = 3
@@ -27,32 +28,45 @@ class ShopVisit(NamedTuple):
     text: str
 
 
-def visit_shop(url: str, key: str, stop: Flag) -> ShopVisit:
+def visit_shop(url: str, key: str, stop: Flag, patience_s: float = PATIENCE_S) -> ShopVisit:
     """Open the shop, look at some things of one kind, and wait for a list of one's own."""
     browser = _Browser(url, key)
+    try:
+        return _visit(browser, stop, patience_s)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return ShopVisit(browser.accepted, is_followed=False, text=f"visit     failed: {error}")
+
+
+def _visit(browser: _Browser, stop: Flag, patience_s: float) -> ShopVisit:
     browser.request("GET", "/")
-    before = browser.home_list()
-    while not before["items"]:  # a server that has just begun may be slow: it answers without items
-        if stop.wait(PAUSE_S):
-            return ShopVisit(0, is_followed=False, text="visit     stopped")
-        before = browser.home_list()
+    # A server that has just begun may be slow: it answers without items.
+    before = browser.wait_for_list(lambda found: found["items"], stop, patience_s)
+    if before is None:
+        return _without_list(browser, "anything in the shop's list", stop, patience_s)
     looked_at = ShopCatalogue().popular(CLICKS + 1, beside=before["items"][0]["id"])[:CLICKS]
     clicked_s = time.monotonic()
     for item in looked_at:
         browser.request("GET", f"/product/{item.item_id}")
         browser.send({"type": "item_view", "items": [{"item_id": item.item_id}]})
-    after = browser.home_list()
-    while after["place"] != "own" and time.monotonic() - clicked_s < PATIENCE_S:
-        if stop.wait(PAUSE_S):
-            break
-        after = browser.home_list()
+    after = browser.wait_for_list(
+        lambda found: found["place"] == "own" and found["items"], stop, patience_s
+    )
     seconds = time.monotonic() - clicked_s
+    if after is None:
+        return _without_list(browser, f"a list of its own after {CLICKS} clicks", stop, patience_s)
     first = after["items"][0]
+    name = (first.get("card") or {}).get("name") or first["id"]
     text = (
         f"visit     {CLICKS} clicks through the collector; a list of the visitor's own {seconds:.2f} s "
-        f"after the first: {first['card']['name']}, {first['why']}"
+        f"after the first: {name}, {first['why']}"
     )
-    return ShopVisit(browser.accepted, after["place"] == "own", text)
+    return ShopVisit(browser.accepted, is_followed=True, text=text)
+
+
+def _without_list(browser: _Browser, wanted: str, stop: Flag, patience_s: float) -> ShopVisit:
+    waited = "until it was stopped" if stop.is_set() else f"for {patience_s:.0f} s"
+    text = f"visit     waited {waited} for {wanted}"
+    return ShopVisit(browser.accepted, is_followed=False, text=text)
 
 
 class _Browser:
@@ -68,6 +82,16 @@ class _Browser:
     def home_list(self) -> Any:
         """The list of the first page."""
         return json.loads(self.request("GET", f"/v1/lists/home?key={self._key}"))
+
+    def wait_for_list(
+        self, is_wanted: Callable[[Any], object], stop: Flag, patience_s: float
+    ) -> Any:
+        """The list as soon as it is as wanted; None if that takes too long, or is stopped."""
+        deadline_s = time.monotonic() + patience_s
+        while not is_wanted(found := self.home_list()):
+            if time.monotonic() > deadline_s or stop.wait(PAUSE_S):
+                return None
+        return found
 
     def send(self, event: dict[str, Any]) -> None:
         """Send an event, as the snippet does."""

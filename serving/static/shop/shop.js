@@ -3,7 +3,8 @@
 (() => {
   const penstock = window.penstock, body = document.body;
   const PATIENCE_MS = 5000, PAUSE_MS = 120, TRIES = 5;
-  const LAST = "last-action";
+  const CACHE_MS = 5000;  // for so long the browser keeps a list
+  const LAST = "last-action", FOLLOWED = "followed-action";
   const agreed = document.querySelector(".switch").getAttribute("aria-checked") === "true";
   const said = document.getElementById("said");
   const TITLES = {
@@ -18,6 +19,8 @@
     penstock.track(type, fields);
     penstock.flush();
   }
+
+  const lastClick = () => Number(sessionStorage.getItem(LAST) || 0);
 
   const element = (name, kind, text) => {
     const made = document.createElement(name);
@@ -86,12 +89,13 @@
 
   // After a click: asks until the visitor's own list is as new as the click, then for all lists.
   async function follow(sections) {
-    const clicked = Number(sessionStorage.getItem(LAST) || 0), own = sections[0];
+    const clicked = lastClick(), own = sections[0];
+    if (sessionStorage.getItem(FOLLOWED) === String(clicked)) return;
     while (agreed && own.dataset.slot === "home" && Date.now() - clicked < PATIENCE_MS) {
       const found = await ask(own, [], true);
       if (found && found.place === "own" && found.at >= clicked) {
         const seconds = ((Date.now() - clicked) / 1000).toFixed(1);
-        sessionStorage.removeItem(LAST);
+        sessionStorage.setItem(FOLLOWED, clicked);
         said.textContent = `Your click is in your list, ${seconds} s later.`;
         body.dataset.followed = seconds;
         await askAll(sections, true);
@@ -111,5 +115,7 @@
   if (body.dataset.event) send(body.dataset.event);
   const isOther = (section) => section.dataset.slot !== "home";
   const sections = [...document.querySelectorAll(".list")].sort((a, b) => isOther(a) - isOther(b));
-  if (sections.length) askAll(sections, false).then(() => follow(sections));
+  // A list from before the click may still be in the browser's cache.
+  const isOutdated = Date.now() - lastClick() < CACHE_MS;
+  if (sections.length) askAll(sections, isOutdated).then(() => follow(sections));
 })();

@@ -192,7 +192,7 @@ def test_a_demo_that_is_stopped_while_it_starts_ends_at_once(tmp_path: Path) -> 
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(tmp_path.glob("*/flow.log")):
+    while not list(tmp_path.glob("*/demo/flow.log")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE_S)
@@ -200,10 +200,11 @@ def test_a_demo_that_is_stopped_while_it_starts_ends_at_once(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+def test_a_demo_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     demo = Demo(tmp_path)
     demo.end(signal.SIGKILL)
     deadline_s = time.monotonic() + PATIENCE_S
     while demo.pids():
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
+    assert list(tmp_path.iterdir()) == []

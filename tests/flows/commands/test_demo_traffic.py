@@ -7,8 +7,10 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 
 from flows.commands.demo_traffic import EVENTS_PER_S, RECENT_SHARE, ShopTraffic, shop_events
+from flows.process.background import ThreadEndedError
 from serving.collector.event_log import LogRecord, LogUnavailableError
 from state.events import Event
 
@@ -79,3 +81,20 @@ def test_a_log_that_stays_away_does_not_hold_up_the_end() -> None:
     with ShopTraffic(log, 1500) as traffic:
         time.sleep(0.1)
     assert (traffic.sent, log.records, log.is_closed) == (0, [], True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_visitors_that_end_by_themselves_are_missed() -> None:
+    class BrokenLog(UnsteadyLog):
+        async def append(self, records: Sequence[LogRecord]) -> None:
+            raise RuntimeError("broken")
+
+    def has_ended() -> bool:
+        try:
+            traffic.check()
+        except ThreadEndedError as error:
+            return str(error) == "the visitors ended: RuntimeError: broken"
+        return False
+
+    with ShopTraffic(BrokenLog(0), 1500) as traffic:
+        until(has_ended)
