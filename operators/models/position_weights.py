@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.models.sgd import adagrad_step
 from operators.tables.table import TableState
 
 if TYPE_CHECKING:
@@ -33,7 +32,8 @@ class PositionWeights(TableState):
         self.rate = rate
         positions = np.tile(np.arange(context_max), (context_max, 1))
         self.log_weights = (LOG_DECAY_PER_POSITION * positions).astype(np.float32)
-        self._squares = np.zeros_like(self.log_weights)
+        self.squares = np.zeros_like(self.log_weights)
+        """Sums of their squared gradients."""
 
     def weights(self, known: NDArray[np.bool_]) -> Weights:
         """The weight of each position that holds a known item, known[n, c] -> float32[n, c].
@@ -51,28 +51,11 @@ class PositionWeights(TableState):
         weights: Weights = np.exp(self.log_weights - self.log_weights.max(axis=1, keepdims=True))
         return weights
 
-    def learn(self, weights: Weights, slopes: Weights, context_lengths: NDArray[np.intp]) -> None:
-        """One step by weights[n, c], the slope of the loss at each, and the items of each session[n].
-
-        The slopes of a session, weighted by its weights, sum to 0.
-        """
-        has_length = context_lengths[:, None] == np.arange(1, weights.shape[1] + 1)
-        gradient = has_length.astype(np.float32).T @ (weights * slopes)
-        updated = np.flatnonzero(has_length.any(axis=0)).astype(np.int32)
-        width = slice(weights.shape[1])
-        adagrad_step(
-            self.log_weights[:, width],
-            self._squares[:, width],
-            updated,
-            gradient[updated],
-            self.rate,
-        )
-
     def scalars(self) -> Arrays:
         """The whole state, copied."""
-        return {"places": self.log_weights.copy(), "place_squares": self._squares.copy()}
+        return {"places": self.log_weights.copy(), "place_squares": self.squares.copy()}
 
     def restore(self, arrays: Arrays) -> None:
         """Restore what `scalars` gave."""
         self.log_weights = arrays["places"].astype(np.float32)
-        self._squares = arrays["place_squares"].astype(np.float32)
+        self.squares = arrays["place_squares"].astype(np.float32)

@@ -17,17 +17,19 @@ No River or scikit-learn estimator learns this, so tests compare the gradient wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csc_array
 
-from operators.models.distinct_rows import DistinctRows
+from operators.kernels.training.factors import (
+    close_block,
+    find_rows,
+    open_block,
+    weigh_errors,
+)
 from operators.models.negative_sampler import NegativeSampler
 from operators.models.position_weights import PositionWeights
 from operators.models.rng_state import dump_rng, load_rng
-from operators.models.session_gradients import log_loss_gradients
-from operators.models.sgd import adagrad_step, normalize, rotate_step
 from operators.tables.growable import GrowableArray
 from operators.tables.replication import ChangedRows, Replicated
 from operators.tables.table import Table, TableState
@@ -44,8 +46,7 @@ if TYPE_CHECKING:
 
 BLOCK_EVENTS = 512
 """Events learned at once. The caller's batches may have any length."""
-LOG_PRIOR_MIN = np.float32(-60.0)
-"""The smallest log prior of a row in a block: division by its exponential is still possible."""
+NORM_MIN = np.float32(1e-6)
 MEAN_WEIGHT_EVENTS = 65_536
 """Events that the mean weight reaches back over."""
 
@@ -65,6 +66,18 @@ class SessionFactorsConfig:
     half_life_days: float = 30.0
 
 
+class _Block(NamedTuple):
+    """Events of a block: item [n], items of the session [n, r] and their weights, how many these are;
+    the indexes of those that have a session; the rows that they read, targets first."""
+
+    items: Rows
+    context: Rows
+    weights: Weights
+    lengths: Rows
+    events: Rows
+    rows: Rows
+
+
 class SessionFactors(TableState):
     """Vectors and biases of items on integer rows, learned from blocks of events.
 
@@ -82,7 +95,8 @@ class SessionFactors(TableState):
         self._squares: GrowableArray[np.float32] = GrowableArray((), np.float32)
         self._bias: GrowableArray[np.float32] = GrowableArray((), np.float32)
         self._bias_squares: GrowableArray[np.float32] = GrowableArray((), np.float32)
-        self._distinct_rows = DistinctRows()
+        # Where a row is in the block that is learned: scratch, it holds no state.
+        self._index_of_row: Rows = np.empty(0, np.int32)
         self.changed_rows = ChangedRows()
         self._dirty_rows = DirtyRows()
         self.position_weights = PositionWeights(settings.context_max, settings.position_rate)
@@ -99,67 +113,68 @@ class SessionFactors(TableState):
             self._learn_block(items[part], weights[part], at_ms[part], context[part])
 
     def _learn_block(self, items: Rows, weights: Weights, at_ms: Times, context: Rows) -> None:
-        settings = self.settings
+        settings, sampler = self.settings, self.negative_sampler
         self._ensure_rows(int(items.max()) + 1)
-        self.negative_sampler.observe(items, at_ms)
-        weights = self._relative_weights(weights)
-        context_weights, context_rows = self._weigh_context(context)
-        has_context = context_weights.any(axis=1)
-        if not has_context.any():
+        sampler.observe(items, at_ms)
+        event_weights = self._relative_weights(weights)
+        negatives = sampler.sample(self._rng, settings.negatives)
+        n, width = len(items), min(context.shape[1], settings.context_max)
+        context_weights = np.empty((n, width), np.float32)
+        lengths, events = np.empty((2, n), np.int32)
+        rows = np.empty(n * (1 + width) + len(negatives), np.int32)
+        context = np.ascontiguousarray(context)
+        n_events, n_targets, n_rows = find_rows(
+            items,
+            context,
+            negatives,
+            sampler.popularity,
+            self.position_weights.relative_weights(),
+            self._index_of_row,
+            context_weights,
+            lengths,
+            events,
+            rows,
+        )
+        if not n_events:
             return
-        items, weights = items[has_context], weights[has_context]
-        context_weights, context_rows = context_weights[has_context], context_rows[has_context]
-
-        self._start_new_items(items, context_weights, context_rows)
-        negatives = self.negative_sampler.sample(self._rng, settings.negatives)
-        targets = np.concatenate([items, negatives])
-        in_context = context_weights > 0
-        context_lengths = in_context.sum(axis=1)
-        rows, indices, target_count = self._distinct_rows.factorize(
-            targets, context_rows[in_context]
-        )
-        vectors = self.vectors.take(rows, axis=0)
-        context_vectors = self.vectors.take(context_rows, axis=0)
-        session, session_norm = normalize(
-            np.matmul(context_weights[:, None], context_vectors)[:, 0]
-        )
-
-        target_rows = rows[:target_count]
-        gradients = log_loss_gradients(
-            session,
-            session_norm,
-            vectors[:target_count],
-            self._prior(target_rows, len(negatives), len(items)),
-            indices[: len(items)],
-            weights,
-            np.float32(settings.inverse_temperature),
-        )
-        entries = (context_weights[in_context], indices[len(targets) :])
-        context_matrix = (*entries, np.append(0, context_lengths.cumsum()))
-        gradient: Weights = csc_array(context_matrix, (len(rows), len(items))) @ gradients.session
-        gradient[:target_count] += gradients.target
-        slopes = np.matmul(context_vectors, gradients.session[:, :, None])[:, :, 0]
-        self.position_weights.learn(context_weights, slopes, context_lengths)
-        rotate_step(self.vectors, self._squares.rows, rows, vectors, gradient, settings.rate)
-        bias, squares = self._bias.rows, self._bias_squares.rows
-        adagrad_step(bias, squares, target_rows, gradients.bias, settings.bias_rate)
+        rows = rows[:n_rows]
+        prepared = _Block(items, context, context_weights, lengths, events[:n_events], rows)
+        probabilities = sampler.probabilities(rows[:n_targets], len(negatives), n_events)
+        self._descend(prepared, event_weights, probabilities)
         self._dirty_rows.mark(rows)
         self.changed_rows.mark(rows)
 
-    def _prior(self, rows: Rows, negatives: int, events: int) -> Weights:
-        """How likely each row is whatever the session: by its bias, and by how rarely it is a target."""
-        probabilities = self.negative_sampler.probabilities(rows, negatives, events)
-        log_prior = self._bias.rows[rows] - np.log(probabilities)
-        prior: Weights = np.exp(np.maximum(log_prior - log_prior.max(), LOG_PRIOR_MIN))
-        return prior
-
-    def _start_new_items(self, items: Rows, context_weights: Weights, context_rows: Rows) -> None:
-        """Move items that were never learned halfway to the sessions in which they are first seen."""
-        new = np.flatnonzero(self._squares.rows[items] == 0)
-        if len(new):
-            context_vectors = self.vectors[context_rows[new]]
-            session = normalize(np.einsum("nr,nrf->nf", context_weights[new], context_vectors))[0]
-            self.vectors[items[new]] = normalize(self.vectors[items[new]] + session)[0]
+    def _descend(self, block: _Block, event_weights: Weights, probabilities: Weights) -> None:
+        """Take the steps of a block: kernels, and between them products of matrices."""
+        settings, n_factors = self.settings, self.settings.n_factors
+        events, rows, n_targets = block.events, block.rows, len(probabilities)
+        temperature = np.float32(settings.inverse_temperature)
+        current = np.empty((len(rows), n_factors), np.float32)
+        sessions = np.empty((len(events), n_factors), np.float32)
+        norms, prior = np.empty(len(events), np.float32), np.empty(n_targets, np.float32)
+        weighed = np.empty((n_targets, n_factors), np.float32)
+        open_block(
+            events, block.items, block.context, block.weights, rows, probabilities, self.vectors,
+            self._squares.rows, self._bias.rows, temperature, current, sessions,
+            norms, prior, weighed,
+        )  # fmt: skip
+        errors: Weights = sessions @ current[:n_targets].T
+        bias_gradient = np.zeros(n_targets, np.float32)
+        weigh_errors(
+            events, block.items, event_weights, self._index_of_row, prior,
+            temperature, errors, bias_gradient,
+        )  # fmt: skip
+        gradient = np.zeros((len(rows), n_factors), np.float32)
+        np.matmul(errors.T, sessions, out=gradient[:n_targets])
+        by_session: Weights = errors @ weighed
+        positions = self.position_weights
+        close_block(
+            events, block.context, block.weights, block.lengths, self._index_of_row, rows, current,
+            sessions, norms, prior, by_session, gradient, bias_gradient, self.vectors,
+            self._squares.rows, self._bias.rows, self._bias_squares.rows, positions.log_weights,
+            positions.squares, temperature, np.float32(settings.rate),
+            np.float32(settings.bias_rate), np.float32(settings.position_rate),
+        )  # fmt: skip
 
     def _relative_weights(self, weights: Weights) -> Weights:
         """Weights over their recent mean: where all events are purchases, a purchase is ordinary."""
@@ -176,14 +191,18 @@ class SessionFactors(TableState):
         self._vectors.append(self._draw_vectors(new))
         for column in (self._squares, self._bias, self._bias_squares):
             column.append(np.zeros(new, np.float32))
-        self._distinct_rows.ensure_rows(n_items)
+        self._ensure_scratch()
         self.negative_sampler.ensure_rows(n_items)
         self._dirty_rows.ensure_rows(n_items)
         self.changed_rows.mark(np.arange(n_items - new, n_items))
 
+    def _ensure_scratch(self) -> None:
+        if len(self._index_of_row) < len(self.vectors):
+            self._index_of_row = np.empty(2 * len(self.vectors), np.int32)
+
     def _draw_vectors(self, n: int) -> Weights:
         size = (n, self.settings.n_factors)
-        return normalize(self._rng.standard_normal(size, dtype=np.float32))[0]
+        return _normalize(self._rng.standard_normal(size, dtype=np.float32))
 
     def remove_items(self, rows: Rows) -> None:
         """Forget these items: each gets a new random vector, as if it was never learned."""
@@ -221,7 +240,7 @@ class SessionFactors(TableState):
             empty = np.zeros((len(context), self.settings.n_factors), np.float32)
             return empty, context_weights, context_rows
         context_vectors = self.vectors.take(context_rows, axis=0)
-        sessions = normalize(np.matmul(context_weights[:, None], context_vectors)[:, 0])[0]
+        sessions = _normalize(np.matmul(context_weights[:, None], context_vectors)[:, 0])
         return sessions, context_weights, context_rows
 
     def scores(self, sessions: Weights, items: Rows) -> Weights:
@@ -293,9 +312,15 @@ class SessionFactors(TableState):
             (self._bias_squares, "bias_squares"),
         ):
             column.replace(arrays[name])
-        self._distinct_rows.ensure_rows(len(self.vectors))
+        self._ensure_scratch()
         self._rng = load_rng(arrays["rng"])
         self._weight_totals = arrays["weighed"].astype(np.float64)
         self.position_weights.restore(arrays)
         self.negative_sampler.restore(arrays)
         self._dirty_rows = DirtyRows(len(self.vectors))
+
+
+def _normalize(vectors: Weights) -> Weights:
+    """The vectors [n, f] at length 1; 0 stays 0."""
+    normalized: Weights = vectors / (np.sqrt(np.vecdot(vectors, vectors))[:, None] + NORM_MIN)
+    return normalized

@@ -66,8 +66,8 @@ def weigh_context(
 @inlined_sums
 def write_session(
     context: Rows, row: int, weights: Weights, vectors: Weights, out: Weights
-) -> None:
-    """Write the weighted mean of the vectors of a session's items, at length 1."""
+) -> np.float32:
+    """Write the weighted mean of the vectors of a session's items, at length 1; the length it had."""
     out[:] = 0
     for position in range(len(weights)):
         if weights[position] > 0:
@@ -77,9 +77,10 @@ def write_session(
     squares = np.float32(0)
     for column in range(len(out)):
         squares += out[column] * out[column]
-    norm = np.sqrt(squares) + NORM_MIN
+    norm: np.float32 = np.sqrt(squares) + NORM_MIN
     for column in range(len(out)):
         out[column] /= norm
+    return norm
 
 
 @inlined_bare

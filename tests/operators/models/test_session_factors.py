@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import logsumexp
 
+from operators.kernels.training.factor_steps import SQUARES_DECAY, SQUARES_INITIAL
 from operators.models.rng_state import load_rng
 from operators.models.session_factors import SessionFactors, SessionFactorsConfig
-from operators.models.sgd import SQUARES_DECAY, SQUARES_INITIAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
