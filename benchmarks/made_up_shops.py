@@ -201,3 +201,22 @@ def orders() -> Iterator[RawClick]:
             goes = [item, item + 600] if draw.random() < 0.3 else [item]
             for one in goes:
                 yield RawClick(f"s{who}", f"i{one}", at_ms, kind=PURCHASE)
+
+
+def comparison() -> Iterator[RawClick]:
+    """Long sessions of strangers: back and forth between what they compare, on to the next of a kind."""
+    draw, at_ms, sessions = random.Random(13), 0, 0
+    kind, place = Zipf(draw, 100, 0.8), Zipf(draw, 80, 0.6)
+    while True:
+        at_ms += int(draw.expovariate(1 / (4 * MINUTE_MS)))
+        sessions += 1
+        what, before = kind(), list[str]()
+        for step in range(draw.randint(10, 40)):
+            # One of all clicks so far: what was looked at twice is looked at a third time sooner.
+            if before and draw.random() < 0.38:
+                item = draw.choice(before)
+            else:
+                what = kind() if draw.random() < 0.1 else what
+                item = f"i{what}-{place()}"
+            before.append(item)
+            yield RawClick(f"s{sessions}", item, at_ms + step * 30_000)

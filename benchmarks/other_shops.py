@@ -19,6 +19,7 @@ twice the standard error of the difference, case by case.
 | `newspaper` | items of one day, readers who come once in it |
 | `corner` | 50 items in all |
 | `orders` | baskets, and nothing but purchases |
+| `comparison` | sessions of 10 to 40 clicks of strangers, 45 % of them on an item of the session |
 
 `python -m benchmarks.other_shops [SHOP ...]`.
 """
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 TINY = 500
 MOST = 0.003
 AT_ONCE = 64
-REFERENCES = ("popularity", "markov", "sr")
+REFERENCES = ("popularity", "markov", "sr", "session-popularity")
 
 SHOPS: Mapping[str, tuple[Callable[[], Iterator[RawClick]], int]] = {
     "grocery": (shops.grocery, CLICKS),
@@ -67,6 +68,7 @@ SHOPS: Mapping[str, tuple[Callable[[], Iterator[RawClick]], int]] = {
     "newspaper": (shops.newspaper, CLICKS),
     "corner": (shops.corner, CLICKS),
     "orders": (shops.orders, CLICKS),
+    "comparison": (shops.comparison, CLICKS),
 }
 
 

@@ -4,14 +4,17 @@ Popularity, Markov, sequential rules (SR) and association rules (AR) as in sessi
 Jannach 2018, https://arxiv.org/abs/1803.09587; github.com/rn5l/session-rec, `algorithms/baselines`),
 which scores from the last item alone and keeps every item, the last one too, in the list. Without
 its pruning to the 20 best: at k = 20 that changes nothing. Rules of equal score keep the order in
-which they were first learned; items of equal popularity have no meaningful order.
+which they were first learned; items of equal popularity have no meaningful order. Session popularity
+is the plainest rule that looks at the whole session.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Protocol
+
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
@@ -87,6 +90,34 @@ class PopularityBaseline:
                 if len(listed) == k:
                     break
         return listed
+
+
+class SessionPopularity:
+    """The items of the session by how often, then how lately they were clicked; then what is popular.
+
+    >>> learner = SessionPopularity()
+    >>> learner.learn([], 9)
+    >>> learner.top([4, 5, 4, 6], 20, set())
+    [4, 6, 5, 9]
+    """
+
+    def __init__(self) -> None:
+        self._popularity = PopularityBaseline()
+
+    def learn(self, context: Context, item: int) -> None:
+        """Count the click."""
+        self._popularity.learn(context, item)
+
+    def top(self, context: Context, k: int, without: Set[int]) -> list[int]:
+        """The session's own items, then the most clicked ones."""
+        clicks = Counter(context)
+        newest_first = dict.fromkeys(reversed(context))
+        # An item that nobody clicked before is NO_ROW: no list can hold it.
+        own = [item for item in newest_first if item != NO_ROW and item not in without]
+        own.sort(key=clicks.__getitem__, reverse=True)
+        if len(own) >= k:
+            return own[:k]
+        return own + self._popularity.top(context, k - len(own), {*without, *own})
 
 
 class _RuleBaseline(ABC):
@@ -166,6 +197,7 @@ BASELINES: Mapping[str, Callable[[], Baseline]] = {
     "markov": Markov,
     "sr": SequentialRules,
     "ar": AssociationRules,
+    "session-popularity": SessionPopularity,
 }
 """The baselines by their names in a report."""
 

@@ -15,7 +15,9 @@ from operators.evaluation.baselines import (
     Markov,
     PopularityBaseline,
     SequentialRules,
+    SessionPopularity,
 )
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +86,21 @@ def test_popularity_is_the_order_of_counts_after_each_click(
         assert sorted(listed) == sorted(set(counts) - without)
         assert [counts[i] for i in listed] == sorted((counts[i] for i in listed), reverse=True)
         assert learner.top([], 2, without) == listed[:2]
+
+
+@given(SESSIONS, st.lists(st.integers(NO_ROW, 6), max_size=9), st.sets(st.integers(0, 6)))
+def test_session_popularity_is_how_often_then_how_lately_then_the_crowd(
+    sessions: Sessions, session: list[int], without: set[int]
+) -> None:
+    learner, popular = SessionPopularity(), PopularityBaseline()
+    learned(learner, sessions)
+    learned(popular, sessions)
+    own = sorted(
+        {*session} - {*without, NO_ROW},
+        key=lambda item: (-session.count(item), session[::-1].index(item)),
+    )
+    listed = learner.top(session, 5, without)
+    assert listed == [*own, *popular.top([], 5, {*without, *own})][:5]
 
 
 def test_rules_answer_from_the_last_item_and_may_list_it_again() -> None:
