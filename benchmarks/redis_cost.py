@@ -1,8 +1,9 @@
 """What does Redis itself spend on an event, at large and small batches, beside one SET an event?
 
-The canonical workload (`workload.py`) is replayed into a Redis of its own; the processor time of that
-server is read before and after (INFO cpu). Then as many SETs of a short value as there were events go to
-the same server in the same pipelines: what no writer could leave out.
+The canonical workload (`workload.py`) is replayed into a Redis of its own, with a recovery folder as a
+worker has one (without it profiles are written whole each time). The processor time of that server is
+read before and after (INFO cpu). Then as many SETs of a short value as there were events go to the same
+server in the same pipelines: what no writer could leave out.
 
 `python -m benchmarks.redis_cost` prints, for each number of events a batch, the time of Redis an event,
 its ratio to one SET, and which key families the commands and bytes went to.
@@ -105,6 +106,7 @@ def measure(batch_events: int, events: int) -> Cost:
             settings,
             redis_url=redis.url,
             dead_letters=Path(folder) / "dead.jsonl",
+            recovery_folder=Path(folder) / "recovery",
         )
         flow_s = _cpu_s(redis.url)
         _set_each(redis.url, events)

@@ -1,7 +1,8 @@
 """One run over a workload in a process of its own: the plain loop, the floor, or the whole flow.
 
 What a run took counts from the first record that it asks for, or from the `--warm`th one: imports and
-start are no part of it. Processor time is that of all threads of the process, Redis beside it.
+start are no part of it. Processor time is that of all threads of the process, Redis beside it. The flow
+runs with the shipped configuration, and so with the segment rules that come with it.
 
 `python -m benchmarks.single_run flow --events 300000 --shoppers 15000 --batch 200` prints it as JSON.
 """
@@ -31,7 +32,7 @@ from flows.runtime import replay
 from flows.sinks.redis import RedisSink
 from flows.sources.files import LogFile
 from operators.readers.registry import READERS
-from state.config import Settings
+from state import config_loader
 from state.events import Event, Item
 from state.store import Store
 from state.times import DAY_MS
@@ -39,6 +40,7 @@ from state.times import DAY_MS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from state.config import Settings
     from state.dead_letters import DeadLetter
 
 KINDS = ("plain", "floor", "flow", "known")
@@ -162,8 +164,7 @@ def _flow(
         meter.start()
         yield from islice(found, events - warm)
 
-    settings = Settings()
-    settings = replace(settings, source=replace(settings.source, batch_events=batch))
+    settings = shipped_settings(batch)
     with tempfile.TemporaryDirectory() as folder:
         replay.replay_recordings(
             {"file": records},
@@ -171,6 +172,12 @@ def _flow(
             redis_url=redis_url,
             dead_letters=Path(folder) / "dead.jsonl",
         )
+
+
+def shipped_settings(batch: int) -> Settings:
+    """`config.yaml` with the rules of `segments.yaml`: every kind of segment and of list is on."""
+    settings = config_loader.load(environment={})
+    return replace(settings, source=replace(settings.source, batch_events=batch))
 
 
 def first_visits(workload: Workload) -> Iterator[Event]:
