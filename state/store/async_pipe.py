@@ -48,6 +48,7 @@ class _Link(asyncio.Protocol):
         self._connection = connection
         self._reader = Reader()
         self._waiting: deque[_Waiting] = deque()
+        self._outgoing: list[bytes] = []
         self._read: list[Any] = []
         self.is_open = True
         self._transport: Any = connection._writer.transport
@@ -65,8 +66,16 @@ class _Link(asyncio.Protocol):
         self._waiting.append(_Waiting(count, time.monotonic(), replies))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._expire)
-        self._transport.write(packed)
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(packed)
         return replies
+
+    def _flush(self) -> None:
+        """Send what all callers of this turn of the loop have asked: a write wakes up the server."""
+        outgoing, self._outgoing = self._outgoing, []
+        if self.is_open:
+            self._transport.write(b"".join(outgoing))
 
     def _expire(self) -> None:
         """One timer for all: those who wait too long give up; the next in line has the timer then."""
