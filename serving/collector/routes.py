@@ -15,7 +15,7 @@ from serving.collector.forms import PageVisitor, read_body
 from serving.collector.intake import Sender
 from serving.http.access import COOKIE
 from serving.http.errors import RequestError, read_bytes
-from serving.http.messages import BytesResponse, headers_of, parameter
+from serving.http.messages import BytesResponse, cookie_of, headers_of, parameter
 from state.events import Event
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class CollectorRoutes:
         return response
 
     def _known_visitor(self, request: Request) -> str:
-        return self._access.visitor_of(request.cookies.get(COOKIE, ""))
+        return self._access.visitor_of(cookie_of(request, COOKIE))
 
     def _set_cookie(self, request: Request, response: Response, visitor: str) -> None:
         response.set_cookie(

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+from starlette.requests import cookie_parser
 from starlette.responses import Response
 
 if TYPE_CHECKING:
@@ -46,6 +47,19 @@ def headers_of(request: Request) -> dict[str, str]:
         found = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
         scope[_HEADERS] = found
     return found
+
+
+def cookie_of(request: Request, name: str) -> str:
+    """The value of a cookie, "" without it; of two with one name the last. The others are not read."""
+    found = ""
+    for header, value in request.scope["headers"]:
+        if header == b"cookie":
+            for pair in value.decode("latin-1").split(";"):
+                key, _, text = pair.partition("=")
+                if key.strip() == name:
+                    found = text.strip()
+    # Starlette writes a value with special characters in quotation marks.
+    return found if '"' not in found else cookie_parser(f"{name}={found}").get(name, "")
 
 
 class BytesResponse(Response):

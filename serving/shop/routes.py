@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 
 from serving.http.access import COOKIE as VISITOR_COOKIE
 from serving.http.errors import RequestError, read_bytes
+from serving.http.messages import cookie_of
 from serving.shop.cart import COOKIE as CART_COOKIE
 from serving.shop.cart import PIECES_MAX, Cart, read_cart
 from serving.shop.catalogue import ShopCatalogue
@@ -143,7 +144,7 @@ class ShopRoutes:
 
     async def me(self, request: Request) -> Response:
         """To the visitor's own place on the page of the marketers."""
-        visitor = self._access.visitor_of(request.cookies.get(VISITOR_COOKIE, ""))
+        visitor = self._access.visitor_of(cookie_of(request, VISITOR_COOKIE))
         if visitor:
             return RedirectResponse(
                 f"{self._marketers_url}/#/shopper/{quote(visitor, safe='')}", 303
@@ -174,11 +175,11 @@ class ShopRoutes:
         return _html(page, 404)
 
     def _visit(self, request: Request) -> Visit:
-        is_agreed = request.cookies.get(CONSENT_COOKIE) != REFUSED
+        is_agreed = cookie_of(request, CONSENT_COOKIE) != REFUSED
         return Visit(request.url.path, self._cart(request), is_agreed)
 
     def _cart(self, request: Request) -> Cart:
-        return read_cart(request.cookies.get(CART_COOKIE, "").strip('"'), self._catalogue.by_id)
+        return read_cart(cookie_of(request, CART_COOKIE), self._catalogue.by_id)
 
 
 def _html(page: str, status: int = 200) -> Response:

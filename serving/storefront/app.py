@@ -23,7 +23,14 @@ from serving.dashboard.guard import address_of
 from serving.http import metrics
 from serving.http.access import COOKIE, KEY_HEADER
 from serving.http.errors import FieldProblem, Problems, RequestError, read_bytes
-from serving.http.messages import BytesResponse, RawHeaders, headers_of, parameter, query_of
+from serving.http.messages import (
+    BytesResponse,
+    RawHeaders,
+    cookie_of,
+    headers_of,
+    parameter,
+    query_of,
+)
 from serving.storefront.answers import ListAnswer, PageAnswer
 from serving.storefront.openapi import document
 from serving.storefront.requests import (
@@ -177,7 +184,7 @@ class StorefrontApp:
         return caller
 
     def _shopper_of(self, request: Request, caller: Caller, page: PageRequest) -> str:
-        cookie = request.cookies.get(COOKIE, "")
+        cookie = cookie_of(request, COOKIE)
         return self._access.shopper_of(caller, page.shopper, page.visitor, page.sig, cookie)
 
     def measured(self, route: str, handler: Handler) -> Handler:

@@ -6,6 +6,7 @@ first when there are too many.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -65,10 +66,8 @@ class Recent(Generic[V]):
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._values: OrderedDict[Any, V] = OrderedDict()
-
-    def get(self, key: object) -> V | None:
-        """The value of a key."""
-        return self._values.get(key)
+        self.get: Callable[[object], V | None] = self._values.get
+        """The value of a key. A list asks for dozens, so this is no method of Python."""
 
     def store(self, key: object, value: V) -> None:
         """Keep a value; the oldest one goes if there are too many."""
@@ -85,32 +84,32 @@ class SharedValues:
         self._limit = limit
         self._max_age_s = max_age_s
         self._clock = clock
-        self._values: OrderedDict[str, tuple[float, Any]] = OrderedDict()
-
-    def get(self, key: str) -> Any:
-        """The value of a key, also an old one; None if it was never read."""
-        found = self._values.get(key)
-        return None if found is None else found[1]
+        self._values: OrderedDict[str, Any] = OrderedDict()
+        self._read_s: dict[str, float] = {}
+        self.get: Callable[[str], Any] = self._values.get
+        """The value of a key, also an old one; None if it was never read, or there is none."""
 
     def stale(self, wanted: Iterable[str]) -> list[str]:
         """The keys whose values must be read, each once."""
         oldest_s = self._clock() - self._max_age_s
         found: dict[str, None] = {}
+        read_s, keep = self._read_s, self._values.move_to_end
         for key in wanted:
-            entry = self._values.get(key)
-            if entry is None or entry[0] < oldest_s:
+            if read_s.get(key, -math.inf) < oldest_s:
                 found[key] = None
             else:
-                self._values.move_to_end(key)
+                keep(key)
         return list(found)
 
     def store(self, key: str, reply: Any) -> None:
         """Keep what Redis answered to `command_for(key)`."""
         value = parse_card(reply) if key.endswith(":card") else parse_list(reply)
-        self._values[key] = self._clock(), value
+        self._values[key] = value
+        self._read_s[key] = self._clock()
         self._values.move_to_end(key)
         if len(self._values) > self._limit:
-            self._values.popitem(last=False)
+            oldest, _ = self._values.popitem(last=False)
+            del self._read_s[oldest]
 
 
 def command_for(key: str) -> ReadCommand:
