@@ -10,6 +10,7 @@ from flows.commands import extras
 from flows.commands.arguments import complete
 from flows.commands.options import external_redis_url, load_settings
 from flows.commands.summaries import SUMMARIES
+from flows.process.gc_control import spare_server
 from flows.process.shutdown import stop_on_signal
 from state.store import AsyncAppender
 
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     with stop_on_signal() as stop:
         server = StorefrontServer(settings, url, event_log(settings, url))
+        spare_server()
         print(f"Lists are at {server.url}/v1/lists/home. Ctrl-C ends it.", flush=True)
         server.serve(stop)
     return 0

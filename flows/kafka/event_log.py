@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     _End = Callable[[KafkaError | None, Message | None], None]
 
-LINGER_MS = 5
+LINGER_MS = 1
+"""Records come in groups already, and each sender waits for its group."""
 POLL_S = 0.002
 CLOSE_S = 2.0
 

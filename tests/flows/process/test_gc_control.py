@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 
-from flows.process.gc_control import FULL_INTERVAL_S, YOUNG_INTERVAL_S, GcScheduler, gc_disabled
+from flows.process.gc_control import (
+    FULL_INTERVAL_S,
+    SERVER_YOUNG_OBJECTS,
+    YOUNG_INTERVAL_S,
+    GcScheduler,
+    gc_disabled,
+    spare_server,
+)
 
 
 class Ring:
@@ -29,3 +37,15 @@ def test_a_new_cycle_is_freed_by_the_next_young_collection_and_an_old_one_by_a_f
         assert old() is not None
         sweeper.collect_if_due(FULL_INTERVAL_S)
         assert old() is None
+
+
+def test_a_server_still_frees_cycles() -> None:
+    before = gc.get_threshold()
+    try:
+        spare_server()
+        new = weakref.ref(Ring())
+        held = [[number] for number in range(2 * SERVER_YOUNG_OBJECTS)]
+        assert (new(), len(held)) == (None, 2 * SERVER_YOUNG_OBJECTS)
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
