@@ -35,7 +35,7 @@ CLOSE_S = 2.0
 _log = logging.getLogger("penstock.collector")
 
 
-class _Group:
+class _SentGroup:
     """Records that were sent together, and the future of those who wait for all of them."""
 
     def __init__(self, count: int) -> None:
@@ -93,11 +93,11 @@ class _Sender:
             self._poll_soon()  # also after a failure: some may be on their way
         return await group.stored
 
-    def _produce_all(self, records: Sequence[LogRecord]) -> _Group:
+    def _produce_all(self, records: Sequence[LogRecord]) -> _SentGroup:
         if self._producer is None:
             self._producer = Producer(self._arguments)
         self._producer.poll(0)  # reports of earlier records take room in its queue
-        group = _Group(len(records))
+        group = _SentGroup(len(records))
         for index, record in enumerate(records):
             self._produce(self._producer, record, partial(group.end_one, index))
         return group
