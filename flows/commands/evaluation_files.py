@@ -59,7 +59,7 @@ def errors_with_file_name(name: str, parsed: Iterator[Parsed]) -> Iterator[Parse
 def _clicks(
     path: str, format_name: str, settings: Settings, impressions: ImpressionLog | None
 ) -> Iterator[RawClick]:
-    rejected, has_clicks = _RejectedRows(), False
+    rejected, has_clicks = RejectedRows(), False
     with LogFile(path) as file:
         if format_name in FORMATS:
             parsed = FORMATS[format_name](file.lines())
@@ -81,13 +81,14 @@ def _clicks(
 
 
 @dataclass
-class _RejectedRows:
+class RejectedRows:
     """The records that a reader rejected: their number, and the error of the first."""
 
     count: int = 0
     first_error: str = ""
 
     def add(self, letter: DeadLetter) -> None:
+        """Count a record."""
         if not self.count:
             self.first_error = (
                 f"{letter.failure_type}, {letter.errors[0].message}, line {letter.offset}"
@@ -95,4 +96,5 @@ class _RejectedRows:
         self.count += 1
 
     def message(self) -> str:
+        """One line for a person."""
         return f"set aside {self.count:,} of its records ({self.first_error})"

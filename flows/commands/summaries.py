@@ -13,6 +13,7 @@ SUMMARIES: Final = {
     "replay": "run a recorded file through the flow",
     "evaluate": "score the lists on a recorded file",
     "tune": "search better list settings on a recorded file",
+    "experiments": "check and plan experiments, and say what they brought on a recorded file",
     "show": "print what a storefront would read about a shopper, with reasons",
     "segments": "inspect segments: list, show, members, diff, why, preview",
     "dashboard": "serve a web page with the current segments and shop figures",

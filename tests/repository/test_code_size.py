@@ -45,9 +45,10 @@ def test_a_class_name_stands_for_one_class_or_for_its_section_of_the_configurati
 
 
 @pytest.mark.parametrize("folder", ["flows", "operators"])
-def test_a_folder_has_at_most_sixteen_entries(folder: str) -> None:
-    entries = [one.name for one in (ROOT / folder).iterdir() if one.name != "__pycache__"]
-    assert len(entries) <= 16
+def test_a_folder_has_at_most_sixteen_folders_and_sixteen_files(folder: str) -> None:
+    entries = [one for one in (ROOT / folder).iterdir() if one.name != "__pycache__"]
+    assert len([one for one in entries if one.is_dir()]) <= 16
+    assert len([one for one in entries if one.is_file()]) <= 16
 
 
 def test_every_folder_says_what_it_is_for_and_what_may_be_changed() -> None:

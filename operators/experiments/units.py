@@ -1,0 +1,176 @@
+"""The exposed units of an experiment and the sums of its metrics, by variant.
+
+A unit is a shopper as the whole log knows it. What it did counts from its first exposure to the end
+of its window; a unit whose window has not ended yet is counted apart, since an unfinished window
+looks like a loss or a win.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from operators.experiments.assign import is_held_out, variant_of
+from operators.experiments.statistics.sums import Sums
+from operators.experiments.unit_log import net_orders
+from state.money import MICROS_PER_UNIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from operators.experiments.definitions import Experiment, Experiments
+    from operators.experiments.unit_log import Exposure, OrderEvent, UnitLog
+
+
+class Unit(NamedTuple):
+    """An exposed unit: when it saw the experiment first, and which variant."""
+
+    first_ms: int
+    variant: str
+
+
+class LeftOut(msgspec.Struct):
+    """What does not count. `both`: units that saw two variants; all others are exposures.
+
+    `mismatch`: shown another variant than the one assigned; `held_out`: of units in the hold-out;
+    `no_unit`: without a user id where the unit is `user`; `other_time`: before the start or after
+    the end.
+    """
+
+    both: int = 0
+    mismatch: int = 0
+    held_out: int = 0
+    no_unit: int = 0
+    other_time: int = 0
+
+
+class ExperimentSums(msgspec.Struct):
+    """What a log says of an experiment. `sums` by metric and variant are of units with complete
+    windows.
+    """
+
+    exposed: dict[str, int]
+    complete: dict[str, int]
+    sums: dict[str, dict[str, Sums]]
+    left_out: LeftOut
+    last_ms: int
+
+
+def exposed_units(
+    experiments: Experiments, experiment: Experiment, log: UnitLog
+) -> tuple[dict[str, Unit], LeftOut]:
+    """The units that saw exactly one variant, by shopper."""
+    left_out = LeftOut()
+    units: dict[str, Unit] = {}
+    saw_both: set[str] = set()
+    for exposure in sorted(log.exposures, key=lambda one: one.at_ms):
+        shopper = log.shopper_at_end(exposure.shopper)
+        known = units.get(shopper)
+        if not _counts(experiments, experiment, exposure, known, left_out):
+            continue
+        if known is None:
+            units[shopper] = Unit(exposure.at_ms, exposure.variant)
+        elif known.variant != exposure.variant:
+            saw_both.add(shopper)
+    for shopper in saw_both:
+        del units[shopper]
+    left_out.both = len(saw_both)
+    return units, left_out
+
+
+def all_viewers(experiment: Experiment, log: UnitLog) -> dict[str, Unit]:
+    """Every shopper that saw the slot, as a unit of the control: what an experiment would start
+    from.
+    """
+    units: dict[str, Unit] = {}
+    for exposure in sorted(log.exposures, key=lambda one: one.at_ms):
+        shopper = log.shopper_at_end(exposure.shopper)
+        units.setdefault(shopper, Unit(exposure.at_ms, experiment.control))
+    return units
+
+
+def measure(
+    experiment: Experiment, log: UnitLog, units: Mapping[str, Unit], left_out: LeftOut
+) -> ExperimentSums:
+    """Add up each metric over the units with complete windows."""
+    exposed, complete = Counter(unit.variant for unit in units.values()), Counter[str]()
+    sums = {
+        metric: {variant: Sums() for variant in experiment.shares} for metric in experiment.metrics
+    }
+    values_of = _metric_values(experiment, log)
+    decide = experiment.decide
+    for shopper, unit in units.items():
+        end_ms = unit.first_ms + decide.window_ms
+        if end_ms > log.last_ms:
+            continue
+        complete[unit.variant] += 1
+        for metric in experiment.metrics:
+            value = values_of[metric]
+            before = (
+                value(shopper, unit.first_ms - decide.before_ms, unit.first_ms)
+                if decide.before_ms
+                else 0
+            )
+            sums[metric][unit.variant].add(value(shopper, unit.first_ms, end_ms), before)
+    by_variant = {variant: exposed[variant] for variant in experiment.shares}
+    return ExperimentSums(
+        by_variant,
+        {variant: complete[variant] for variant in experiment.shares},
+        sums,
+        left_out,
+        log.last_ms,
+    )
+
+
+def _counts(
+    experiments: Experiments,
+    experiment: Experiment,
+    exposure: Exposure,
+    known: Unit | None,
+    left_out: LeftOut,
+) -> bool:
+    """Whether an exposure counts. The variant that a unit has seen stays right after it signs in."""
+    is_user = experiment.unit == "user"
+    unit_id = exposure.user_id if is_user else exposure.anonymous_id or exposure.user_id
+    if not experiment.runs_at(exposure.at_ms):
+        left_out.other_time += 1
+    elif unit_id is None:
+        left_out.no_unit += 1
+    elif known is not None and known.variant == exposure.variant:
+        return True
+    elif is_held_out(experiments, unit_id):
+        left_out.held_out += 1
+    elif exposure.variant != variant_of(experiment, unit_id):
+        left_out.mismatch += 1
+    else:
+        return True
+    return False
+
+
+def _metric_values(
+    experiment: Experiment, log: UnitLog
+) -> dict[str, Callable[[str, int, int], int]]:
+    """For each metric a function of shopper, start and end (ms, not included): its value in
+    millionths.
+    """
+    orders, clicks = log.orders_by_shopper(), log.clicks_by_shopper()
+    cut_micros = experiment.decide.cut_micros
+
+    def net(shopper: str, from_ms: int, before_ms: int) -> Iterable[int]:
+        events: list[OrderEvent] = orders.get(shopper, [])
+        return net_orders(events, from_ms, before_ms)
+
+    def conversion(shopper: str, from_ms: int, before_ms: int) -> int:
+        return MICROS_PER_UNIT if any(True for _ in net(shopper, from_ms, before_ms)) else 0
+
+    def revenue(shopper: str, from_ms: int, before_ms: int) -> int:
+        total = sum(net(shopper, from_ms, before_ms))
+        return min(total, cut_micros) if cut_micros else total
+
+    def click_count(shopper: str, from_ms: int, before_ms: int) -> int:
+        times = clicks.get(shopper, [])
+        return sum(from_ms <= at_ms < before_ms for at_ms in times) * MICROS_PER_UNIT
+
+    return {"conversion": conversion, "revenue": revenue, "clicks": click_count}
