@@ -29,6 +29,7 @@ def test_help_names_every_command(terminal: Terminal, capfd: pytest.CaptureFixtu
         "replay",
         "evaluate",
         "tune",
+        "experiments",
         "show",
         "segments",
         "dashboard",
