@@ -6,6 +6,7 @@ Change freely, but keep the step ids (`flows/steps.py`): they are stored.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import bytewax.operators as op
@@ -25,7 +26,7 @@ from operators.shards.batch_order import turn_of
 from operators.shards.config import ProcessorConfig
 from operators.shards.device_shard import DeviceShard
 from operators.shards.live_batches import coalesce_live
-from operators.shards.sharding import join_parts, regroup
+from operators.shards.sharding import join_parts, regroup, sortable_parts
 from operators.shards.user_shard import UserShard
 from state.dead_letters import Erasure
 
@@ -108,25 +109,21 @@ def build(
             settings, snapshot, journals, orphaned_changes=stores.orphaned_changes
         )
 
-    def by_shopper_shard(
-        outputs: list[tuple[str, ShardOutput]],
-    ) -> list[tuple[str, UserShardInput]]:
-        inputs = regroup((output for _, output in outputs), settings.sessions.shards)
-        return [(str(message.shard), message) for message in inputs]
-
+    by_shopper_shard = partial(_by_shopper_shard, config.shards)
     flow = Dataflow(steps.FLOW_ID)
     batches = op.input(steps.EVENTS, flow, events)
     device_inputs = op.flat_map_batch(steps.BY_DEVICE, batches, _by_device_shard)
-    in_order = _with_turns(device_inputs, settings.sessions.shards)
+    in_order = _with_turns(device_inputs, config.shards)
     devices = stateful_step(steps.IDENTIFY, in_order, device_shard, journals)
     shopper_inputs = op.flat_map_batch(steps.BY_SHOPPER, devices, by_shopper_shard)
     shoppers = stateful_step(steps.SESSIONIZE, shopper_inputs, user_shard, journals)
     parts = op.flat_map_batch(steps.TOGETHER, shoppers, _joined_parts)
-    features = op.map(steps.FEATURES_OF, parts, _features_of)
+    sortable = op.flat_map(steps.SORTABLE, parts, partial(_sortable_parts, config.shards))
+    features = op.map(steps.FEATURES_OF, sortable, _features_of)
     clusters = stateful_step(steps.TRAIN_CLUSTERS, features, cluster_trainer, journals)
-    outcomes = op.map(steps.OUTCOMES_OF, parts, _outcomes_of)
+    outcomes = op.map(steps.OUTCOMES_OF, sortable, _outcomes_of)
     propensity = stateful_step(steps.TRAIN_PROPENSITY, outcomes, propensity_trainer, journals)
-    entries = op.map(steps.INTERACTIONS_OF, parts, _item_events)
+    entries = op.map(steps.INTERACTIONS_OF, sortable, _item_events)
     items = stateful_step(steps.TRAIN_ITEMS, entries, item_training, journals)
     trained: KeyedStream[Trained] = op.merge(steps.TRAINED, clusters, propensity, items)
     models = op.map(steps.MODELS, trained, _to_single_key)
@@ -182,6 +179,13 @@ def _by_device_shard(batches: list[SourceBatch]) -> list[tuple[str, DeviceShardI
     return [(str(message.shard), message) for message in coalesce_live(batches)]
 
 
+def _by_shopper_shard(
+    shards: int, outputs: list[tuple[str, ShardOutput]]
+) -> list[tuple[str, UserShardInput]]:
+    inputs = regroup((output for _, output in outputs), shards)
+    return [(str(message.shard), message) for message in inputs]
+
+
 def _turn_of(message: tuple[str, DeviceShardInput]) -> tuple[str, BatchTurn] | None:
     turn = turn_of(message[1])
     return None if turn is None else (steps.ORDER_KEY, turn)
@@ -189,6 +193,10 @@ def _turn_of(message: tuple[str, DeviceShardInput]) -> tuple[str, BatchTurn] | N
 
 def _joined_parts(parts: list[tuple[str, ShardPart]]) -> list[tuple[str, ShardPart]]:
     return [(steps.SINGLE_KEY, part) for part in join_parts(part for _, part in parts)]
+
+
+def _sortable_parts(shards: int, part: tuple[str, ShardPart]) -> list[tuple[str, ShardPart]]:
+    return [(part[0], one) for one in sortable_parts(part[1], shards)]
 
 
 def _features_of(part: tuple[str, ShardPart]) -> tuple[str, ClusterFeatures]:

@@ -9,6 +9,7 @@ from operators.personalize.training.clusters import ClusterTrainer, features_of
 from operators.personalize.training.item_events import item_events_of
 from operators.personalize.training.items import ItemTraining
 from operators.personalize.training.propensity import PropensityTrainer, propensity_events_of
+from operators.shards.sharding import sortable_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ class Personalization:
         *,
         orphaned_changes: OrphanedChangesReader | None = None,
     ) -> None:
+        self._shards = settings.sessions.shards
         personalize, clusters, items, propensity = snapshots or (None, None, None, None)
         self.step = PersonalizeStep(
             settings, personalize, journals, orphaned_changes=orphaned_changes
@@ -57,9 +59,13 @@ class Personalization:
         return self.step.row_count
 
     def process_batch(self, parts: Sequence[ShardPart]) -> list[BatchOutput]:
-        clusters = self.clusters.process_batch([features_of(part) for part in parts])
-        items = self.items.process_batch([item_events_of(part) for part in parts])
-        propensity = self.propensity.process_batch([propensity_events_of(part) for part in parts])
+        shards = self._shards
+        sortable = [one for part in parts for one in sortable_parts(part, shards)]
+        clusters = self.clusters.process_batch([features_of(part) for part in sortable])
+        items = self.items.process_batch([item_events_of(part) for part in sortable])
+        propensity = self.propensity.process_batch(
+            [propensity_events_of(part) for part in sortable]
+        )
         return self.step.process_batch([*parts, *clusters, *items, *propensity])
 
     def snapshot(self) -> Snapshots:

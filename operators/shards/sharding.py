@@ -8,6 +8,8 @@ flow needs no cycle.
 from __future__ import annotations
 
 import zlib
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from state.messages import BatchId, ShardOutput, ShardPart, UserShardInput
@@ -73,3 +75,17 @@ def _join_batch(parts: list[ShardPart]) -> ShardPart:
     outputs = sorted((one for part in parts for one in part.outputs), key=lambda one: one.shard)
     count = sum(part.parts for part in parts)
     return ShardPart(first.batch, first.shard, first.sequence, outputs, count)
+
+
+def sortable_parts(part: ShardPart, shards: int) -> list[ShardPart]:
+    """A part that brings all shards as it is, any other shard by shard.
+
+    Who trains sorts the parts of a batch by shard: the order in which entries of equal time are learned
+    must not depend on which shards one worker keeps.
+    """
+    if part.parts in (1, shards):
+        return [part]
+    return [
+        ShardPart(part.batch, shard, part.sequence, list(outputs))
+        for shard, outputs in groupby(part.outputs, key=attrgetter("shard"))
+    ]

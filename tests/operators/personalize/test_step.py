@@ -9,13 +9,14 @@ import pytest
 from operators.publish.digest import deterministic_rows
 from operators.shards.batching import SourceBatcher
 from operators.shards.device_shard import DeviceShard
-from operators.shards.sharding import regroup
+from operators.shards.sharding import join_parts, regroup
 from operators.shards.user_shard import UserShard
 from operators.synthetic.traffic import generate_events
 from state import keys
 from state.store import Store
 from tests.personalization import Personalization
 from tests.streams import (
+    ITEMS,
     LATENESS_MS,
     RULES,
     SHARDS,
@@ -116,3 +117,29 @@ def test_who_leaves_in_a_later_batch_is_not_written_again(redis_url: str) -> Non
     assert lists == {keys.top_key("u", "home"), keys.top_key("cat", "home")}
     written = [arguments(write)[1] for output in outputs for write in output.writes]
     assert written.count(keys.profile_key("cat")) > 1, "deleted, and written anew"
+
+
+def test_what_is_learned_does_not_depend_on_which_shards_one_worker_keeps() -> None:
+    """Many events at each time, of shoppers in all shards: their order is decided by the shard."""
+    stream = [
+        event(
+            "item_view",
+            f"{at} {n}",
+            at * 60_000,
+            f"device {n}",
+            items=(ITEMS[(n * at) % len(ITEMS)],),
+        )
+        for at in range(12)
+        for n in range(24)
+    ]
+    parts = batches([stream[start : start + 96] for start in range(0, len(stream), 96)])
+
+    def trained(workers: int) -> tuple[bytes, ...]:
+        learning = Personalization(flow_settings())
+        for batch in parts:
+            kept = [[one for one in batch if one.shard % workers == n] for n in range(workers)]
+            for together in reversed(kept):
+                learning.process_batch(join_parts(together))
+        return learning.snapshot()
+
+    assert trained(2) == trained(SHARDS) == trained(1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from operators.segments.rules.compiler import RuleSet
 from operators.shards.config import ProcessorConfig
-from operators.shards.sharding import join_parts, shard_of
+from operators.shards.sharding import join_parts, shard_of, sortable_parts
 from state.config import Lifecycle, Profiles, Propensity, Sessions, State
 from state.messages import BatchId, ShardOutput, ShardPart
 from state.times import DAY_MS
@@ -211,3 +211,20 @@ def test_parts_that_came_together_are_one_message_a_batch_in_the_order_of_shards
     assert [[output.shard for output in one.outputs] for one in joined] == [[0, 1, 3]] * 2
     [whole, _] = join_parts([*joined, part(0, 2)])
     assert ([output.shard for output in whole.outputs], whole.parts) == ([0, 1, 2, 3], 4)
+
+
+def test_a_part_of_some_shards_is_taken_apart_for_those_who_sort_by_shard() -> None:
+    def part(shard: int, outputs: int) -> ShardPart:
+        batch = BatchId("0", 0)
+        return ShardPart(
+            batch, shard, 0, [ShardOutput(batch, shard, n, last=False) for n in range(outputs)]
+        )
+
+    [half] = join_parts([part(2, 1), part(0, 2)])
+    assert [(one.shard, one.parts, len(one.outputs)) for one in sortable_parts(half, 4)] == [
+        (0, 1, 2),
+        (2, 1, 1),
+    ]
+    [whole] = join_parts([half, part(3, 1), part(1, 1)])
+    assert sortable_parts(whole, 4) == [whole]
+    assert sortable_parts(part(1, 2), 4) == [part(1, 2)]
