@@ -8,6 +8,7 @@ Exceptions that concern the run and not its data (Redis is gone, another run too
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -49,7 +50,12 @@ class ProcessingErrors:
         self._logged_count = 0
 
     def record(self, operation: str, subject: str = "") -> None:
-        """Count and log the current exception. `subject` is the id of the event or shopper."""
+        """Count and log the current exception. `subject` is the id of the event or shopper.
+
+        One of `FATAL_ERRORS` goes on instead: every handler that ends with this call lets it pass.
+        """
+        if isinstance(error := sys.exc_info()[1], FATAL_ERRORS):
+            raise error
         name = f"{self.step}.{operation}"
         self._counts[name] = self._counts.get(name, 0) + 1
         self._logged_count += 1
@@ -73,8 +79,6 @@ class ProcessingErrors:
         offset: int = UNKNOWN_OFFSET,
     ) -> None:
         """Make a dead letter of an event whose processing raised. It does not count."""
-        if isinstance(error, FATAL_ERRORS):
-            raise error
         self.record(event.type, event.event_id)
         source, partition = batch.origin_of(position)
         message = f"{type(error).__name__} in {self.step}: {error}"[:_MESSAGE_CHARS_MAX]
@@ -97,8 +101,6 @@ class ProcessingErrors:
         """A context in which an exception ends the block, and not the run."""
         try:
             yield
-        except FATAL_ERRORS:
-            raise
         except Exception:
             self.record(operation, subject)
 
@@ -113,8 +115,6 @@ class ProcessingErrors:
         """The result of `function`, or `default` where it raises."""
         try:
             return function(*args, **kwargs)
-        except FATAL_ERRORS:
-            raise
         except Exception:
             self.record(operation)
             return default

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class ListRenderer:
     """The ids of items and the words of reasons as bytes of JSON, by row of `items`.
 
-    A kernel joins the lists of a batch from them. The bytes of an id that got another name stay behind.
+    A kernel joins the lists of a batch from them. The bytes of an id that got another name stay behind
+    until half of all are such.
     """
 
     def __init__(self, learners: Sequence[str], items: RowIndex) -> None:
@@ -45,7 +46,7 @@ class ListRenderer:
     def reset(self) -> None:
         """Drop the texts of all items: after a restore the rows are other items."""
         self._item_count = 0
-        self._id_bytes = 0
+        self._id_bytes = self._unused_bytes = 0
         self.id_content: NDArray[np.uint8] = np.empty(0, np.uint8)
         self.id_start: NDArray[np.int64] = np.empty(0, np.int64)
         self.id_end: NDArray[np.int64] = np.empty(0, np.int64)
@@ -54,6 +55,11 @@ class ListRenderer:
         """The lists with the present ids of their items."""
         known, items = self._item_count, len(self._items)
         renamed = [row for row in self._items.take_reused_rows() if row < known]
+        if renamed:
+            self._unused_bytes += int((self.id_end[renamed] - self.id_start[renamed]).sum())
+            if 2 * self._unused_bytes > self._id_bytes:
+                self.reset()
+                renamed, known = [], 0
         if renamed or known < items:
             self._add_ids([*renamed, *range(known, items)])
             self._item_count = items

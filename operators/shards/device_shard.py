@@ -93,6 +93,7 @@ class DeviceShard:
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes. Raises BarrierError where a batch waits for its turn."""
+        self._turns.check_empty()  # before the journal is written
         shoppers, watermark, erasures = self.shoppers, self.watermark, self.erasures
         state = DevicesState({}, {}, watermark.partitions, shoppers.totals, None, watermark.batches)
         state.lineage, state.gone = self.cold_tier.run_id, self.cold_tier.pending_deletes

@@ -7,11 +7,11 @@ same result. What the fold puts out goes into the output before what a later eve
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.events.processing_errors import FATAL_ERRORS
 from operators.kernels import fold as kernels
 from operators.kernels import shopper_columns as c
 from operators.segments.propensity.decision_times import TICK_MS
@@ -19,6 +19,7 @@ from operators.shards.event_columns import event_columns
 from operators.shards.folded_events import FoldedEvents
 from operators.shards.rule_fold import RuleFold
 from operators.shoppers.id_hashes import HASH_BYTES, id_hash
+from state.arrays import NO_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -79,6 +80,8 @@ class PlainFold:
         if self._rules is not None:
             try:
                 additions = self._rules.additions_of(events)
+            except FATAL_ERRORS:
+                raise
             except Exception:
                 # A bug: the slow path isolates the event with which it raises.
                 return None
@@ -112,17 +115,21 @@ class PlainFold:
         self, events: Sequence[Event], names: Sequence[str], known_names: Container[str]
     ) -> dict[str, int]:
         """The rows of shoppers; -1 for those whose events take the slow path."""
-        table, rows = self._shoppers.rows, dict.fromkeys(names, -1)
+        table, rows = self._shoppers.rows, dict.fromkeys(names, NO_ROW)
         slow = self._with_known_orders(events, names)
         for name in rows:
             known = name in known_names
             if name in slow or not table.is_plain(name, known=known):
                 continue
-            # If a bug has put a wrong value into it, the slow path isolates what that leads to.
-            with suppress(Exception):
+            try:
                 if self._rules is not None:
                     self._rules.load(name)
                 rows[name] = table.row_for(name, known=known)
+            except FATAL_ERRORS:
+                raise
+            except Exception:
+                # A bug has put a wrong value into it: the slow path isolates what that leads to.
+                rows[name] = NO_ROW
         if self._rules is not None:
             self._rules.begin_new()
         return rows

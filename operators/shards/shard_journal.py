@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from operators.events.processing_errors import FATAL_ERRORS
 from state.snapshots import SHARD_RECORD_CODEC, DevicesState, ShardRecord, SnapshotCodec, UsersState
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ def is_storable(shopper: Shopper) -> bool:
     """Whether a snapshot can hold a row."""
     try:
         msgspec.msgpack.encode(shopper)
+    except FATAL_ERRORS:
+        raise
     except Exception:
         return False
     return True
@@ -148,6 +151,8 @@ def encode_state(codec: SnapshotCodec[S], state: S, shoppers: ShardShoppers) -> 
     shoppers.attach_rule_states(state.rows)
     try:
         return codec.encode(state)
+    except FATAL_ERRORS:
+        raise
     except Exception:
         return codec.encode(
             msgspec.structs.replace(state, rows=storable_rows(shoppers, state.rows))

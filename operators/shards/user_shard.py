@@ -76,6 +76,7 @@ class UserShard:
 
     def snapshot(self) -> bytes:
         """The state as versioned bytes. Raises BarrierError where a batch is not whole."""
+        self._barrier.check_empty()  # before the journal is written
         shoppers, watermark, erasures = self.shoppers, self.watermark, self.erasures
         state = UsersState({}, watermark.partitions, shoppers.totals, None, watermark.batches)
         state.lineage, state.gone = self.cold_tier.run_id, self.cold_tier.pending_deletes

@@ -68,7 +68,7 @@ def evaluate(
 ) -> float:
     """Add to sums [3, bins] of negative outcomes, positive ones and chances; the new sum of losses."""
     bins = sums.shape[1]
-    chances = np.clip(chances, 1e-7, 1.0 - 1e-7)
+    chances = np.clip(np.nan_to_num(chances), 1e-7, 1.0 - 1e-7)
     logits = np.log(chances) - np.log1p(-chances)
     scaled = (logits + logit_max) * (bins / (2.0 * logit_max))
     places = np.clip(scaled, 0, bins - 1).astype(np.intp)

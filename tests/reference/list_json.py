@@ -26,7 +26,10 @@ def entries_json(
     words: Sequence[str],
 ) -> list[bytes]:
     """The entries of each list, with commas between."""
-    units = np.rint(score * np.float32(SCORE_UNITS)).astype(np.int64)
+    with np.errstate(over="ignore"):
+        scaled = np.rint(score * np.float32(SCORE_UNITS))
+    # JSON has no word for what is no finite number.
+    units = np.where(abs(scaled) < 2.0**62, scaled, 0.0).astype(np.int64)
     lists = []
     for row in range(len(item)):
         entries = []

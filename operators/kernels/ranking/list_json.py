@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SCORE_UNITS = 10_000
 """Scores are published in ten-thousandths."""
 _SCORE_DIGITS = 4
+_UNITS_MAX = 2.0**62
+"""Whole numbers of 64 bits hold what is below."""
 _ENTRY_BYTES_MAX = 48
 """What an entry takes beside its texts: at most 21 bytes of a score, two words, brackets and quotes."""
 _ZERO, _MINUS, _POINT = np.uint8(48), np.uint8(45), np.uint8(46)
@@ -37,6 +39,13 @@ def _write(text: Bytes, start: int, end: int, out: Bytes, at: int) -> int:
         out[at] = text[place]
         at += 1
     return at
+
+
+@inlined
+def _units_of(score: np.float32) -> int:
+    """A score in ten-thousandths; 0 for one that is no finite number, which JSON cannot show."""
+    units = np.rint(score * np.float32(SCORE_UNITS))
+    return int(units) if abs(units) < _UNITS_MAX else 0
 
 
 @inlined
@@ -115,8 +124,7 @@ def entries_json(
             at = _write(_BEFORE_ID, 0, len(_BEFORE_ID), out, at)
             at = _write(ids, id_start[one], id_end[one], out, at)
             at = _write(_BEFORE_SCORE, 0, len(_BEFORE_SCORE), out, at)
-            units = int(np.rint(score[row, place] * np.float32(SCORE_UNITS)))
-            at = _write_score(units, out, at)
+            at = _write_score(_units_of(score[row, place]), out, at)
             at = _write(_BEFORE_REASON, 0, len(_BEFORE_REASON), out, at)
             if why < 0:
                 at = _write(words, word_start[-1 - why], word_start[-why], out, at)

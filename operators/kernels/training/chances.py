@@ -186,7 +186,8 @@ def evaluate_chances(
         predicted[column] *= decay
     loss *= decay
     for row in range(len(chances)):
-        chance = min(max(chances[row], _SMALLEST), 1.0 - _SMALLEST)
+        # This way round NaN, of an estimator gone wrong, is the smallest: its place is in the table.
+        chance = min(chances[row], 1.0 - _SMALLEST) if chances[row] > _SMALLEST else _SMALLEST
         log_yes, log_no = np.log(chance), np.log1p(-chance)
         place = (log_yes - log_no + logit_max) * (bins / (2.0 * logit_max))
         column = int(min(max(place, 0.0), bins - 1.0))

@@ -17,6 +17,7 @@ from flows.runtime.replay import replay_source
 from flows.sources.recorded import RecordedSource
 from operators.catalogue.item_cards import ItemCards
 from operators.events.decode import RecordPosition, decode
+from operators.events.processing_errors import ProcessingErrors
 from operators.publish.shop_stats import ShopStats
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import Covisitation
@@ -25,15 +26,21 @@ from operators.recommend.rendering import ListRenderer
 from operators.segments.assignment import SegmentAssignment
 from operators.segments.clusters.model import ClusterModel
 from operators.segments.propensity.propensity import PropensityModels
+from operators.segments.rules.compiler import load_rules
 from operators.segments.rules.engine import RuleEngine
+from operators.segments.rules.folded_operations import FoldedOperations
 from operators.shards import device_events, event_columns, processor, user_shard
+from operators.shards.config import ProcessorConfig
+from operators.shards.shopper_table import ShopperTable
 from operators.shoppers import profile
 from operators.synthetic.traffic import generate_events
 from state import keys
+from state.config import Lifecycle, Profiles, Sessions, State
+from state.errors import UserError
 from state.store import Store
 from tests.flows.recovery.test_crash import CrashingSource
 from tests.flows.test_dataflow import facts_of, figures
-from tests.streams import ITEMS, Flow, content, event, flow_settings, run_flow, view
+from tests.streams import ITEMS, SHARDS, Flow, content, event, flow_settings, run_flow, view
 
 if TYPE_CHECKING:
     import logging
@@ -276,3 +283,46 @@ def test_an_exception_for_one_shopper_costs_no_other_lists(
     assert listed(undisturbed) - listed(rows) == {keys.top_key(str(bad), keys.SLOT)}
     assert processing_errors
     processing_errors.clear()
+
+
+@pytest.mark.parametrize("guard", ["record", "isolate", "call_or_default"])
+@pytest.mark.parametrize("error", [MemoryError(), UserError("Redis is gone")])
+def test_no_guard_catches_what_a_person_has_to_act_on(guard: str, error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    errors = ProcessingErrors("step")
+
+    def record() -> None:
+        try:
+            fail()
+        except Exception:
+            errors.record("part")
+
+    def isolate() -> None:
+        with errors.isolate("part"):
+            fail()
+
+    def call() -> None:
+        errors.call_or_default("part", None, fail)
+
+    with pytest.raises(type(error)):
+        {"record": record, "isolate": isolate, "call_or_default": call}[guard]()
+    assert errors.take_counts() == {}
+
+
+def test_a_shard_without_memory_does_not_pass_it_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where events are folded, nor where it makes ready what rules see of them."""
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    rules = ProcessorConfig.from_config(
+        Sessions(shards=SHARDS), Profiles(), State(), Lifecycle(), load_rules(ruled(100))
+    )
+    for owner, name in ((ShopperTable, "row_for"), (FoldedOperations, "__init__")):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, no_memory)
+            flow = Flow(rules=rules)
+            with pytest.raises(MemoryError):
+                flow.feed([view(n, n, f"device {n}") for n in range(400)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 
 from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.registry import LEARNERS
+from operators.recommend.rendering import ListRenderer
 from operators.recommend.standalone import StandaloneRecommender
 from serving.explain import LEARNER_TEXTS, describe_reason
 from state import config_lists
 from state.events import Item
-from state.interactions import CART, PURCHASE, VIEW
+from state.interactions import CART, PURCHASE, VIEW, RowIndex, ScoredLists
 from tests.operators.recommend.rules.test_rules import Shop
 
 if TYPE_CHECKING:
@@ -144,3 +146,24 @@ def test_every_reason_has_a_text(reason: str) -> None:
 def test_a_learner_without_a_text_is_named() -> None:
     words: dict[str, Any] = {name: describe_reason("i", name, {}) for name in LEARNERS}
     assert all(words.values())
+
+
+def test_texts_of_items_that_are_no_more_do_not_add_up() -> None:
+    """Ever new items in as few rows: lists name the present ones, and memory stays bounded."""
+    items = RowIndex()
+    renderer = ListRenderer(("popularity",), items)
+    for generation in range(50):
+        if generation:
+            items.remove(np.arange(2, 4, dtype=np.int32))
+        for row in range(4):
+            items.get_or_add(f"item {row} of {generation if row >= 2 else 0}")
+        lists = ScoredLists(
+            np.array([[0, 2, 3]], np.int32),
+            np.ones((1, 3), np.float32),
+            np.full((1, 3), -2, np.int32),
+        )
+        [entries] = renderer.render(lists, "blend").entries()
+        [written] = renderer.render(lists, "blend").json(1, "1")
+        assert [tuple(one) for one in orjson.loads(written)["items"]] == entries
+        assert {name for name, *_ in entries} == {items.ids[row] for row in (0, 2, 3)}
+    assert len(renderer.id_content) < 50 * len("item 0 of 0")

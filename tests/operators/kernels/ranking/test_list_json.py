@@ -14,7 +14,10 @@ LEARNERS = ("popularity", "content")
 WORDS = ("", "popular", "content", "own_brand", "explored")
 names = st.lists(st.text(max_size=8), min_size=1, max_size=6, unique=True)
 scores = st.one_of(
-    st.floats(0, 1, width=32), st.floats(-20_000, 20_000, width=32), st.integers(0, 9).map(float)
+    st.floats(0, 1, width=32),
+    st.floats(-20_000, 20_000, width=32),
+    st.integers(0, 9).map(float),
+    st.sampled_from([float("nan"), float("inf"), float("-inf"), 3e38]),
 )
 
 

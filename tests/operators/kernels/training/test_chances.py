@@ -85,7 +85,10 @@ def test_outcomes_are_learned_as_in_the_reference(lots: list[tuple[int, bool]], 
 
 
 @given(
-    st.lists(st.lists(st.tuples(st.floats(0.0, 1.0), st.booleans()), min_size=1), max_size=4),
+    st.lists(
+        st.lists(st.tuples(st.floats(0.0, 1.0) | st.just(float("nan")), st.booleans()), min_size=1),
+        max_size=4,
+    ),
     st.sampled_from([3.0, 1e5]),
 )
 def test_chances_are_evaluated_as_in_the_reference(
