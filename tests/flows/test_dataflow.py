@@ -92,6 +92,7 @@ def test_stored_names_never_change() -> None:
         "personalize.by_shopper",
         "personalize.sessionize",
         "personalize.together",
+        "personalize.sortable",
         "personalize.features_of",
         "personalize.train_clusters",
         "personalize.outcomes_of",
