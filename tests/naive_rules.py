@@ -144,13 +144,18 @@ class Naive:
     def _is_erased(self, event: Event) -> bool:
         """Whether an event is from before the erasure of its device or of its user."""
         ids = (event.anonymous_id, event.user_id)
-        return any(event.event_ts <= self.erased_ms.get(name or "", 0) for name in ids)
+        return any(self._is_covered(name or "", event.event_ts) for name in ids)
+
+    def _is_covered(self, name: str, at_ms: int) -> bool:
+        return at_ms <= self.erased_ms.get(name, 0)
 
     def _erase(self, event: Event) -> None:
-        """Erase a user with all its devices, or a device alone: its user stays."""
-        names = {name for name in (event.user_id, event.anonymous_id) if name is not None}
-        if event.user_id is not None:
-            names |= {device for device, user in self.users.items() if user == event.user_id}
+        """Erase a user with all its devices, or a device alone: its user stays. A repeat does nothing."""
+        device, user, at_ms = event.anonymous_id, event.user_id, event.event_ts
+        names = {device} if device is not None else set()
+        if user is not None and not self._is_covered(user, at_ms):
+            names |= {user, *(device for device, owner in self.users.items() if owner == user)}
+        names = {name for name in names if not self._is_covered(name, at_ms)}
         for name in names:
             self.erased_ms[name] = max(event.event_ts, self.erased_ms.get(name, 0))
             self.users.pop(name, None)
