@@ -150,7 +150,7 @@ class Naive:
         return at_ms <= self.erased_ms.get(name, 0)
 
     def _erase(self, event: Event) -> None:
-        """Erase a user with all its devices, or a device alone: its user stays. A repeat does nothing."""
+        """Erase a user and its devices, or a device alone: its user stays. A repeat does nothing."""
         device, user, at_ms = event.anonymous_id, event.user_id, event.event_ts
         names = {device} if device is not None else set()
         if user is not None and not self._is_covered(user, at_ms):
