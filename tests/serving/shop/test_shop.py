@@ -268,6 +268,8 @@ def test_a_cart_is_bounded(shop: Shop) -> None:
     [
         ("/category/kitchen", "/category/kitchen"),
         ("/", "/"),
+        ("//evil", "/"),
+        ("//evil/category", "/"),
         ("//evil.example", "/"),
         ("///evil.example", "/"),
         ("/\\evil.example", "/"),

@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from flows.process.embedded_redis import EmbeddedRedis
 from state.errors import StoreError
@@ -132,19 +133,28 @@ def test_a_connection_that_ends_before_it_is_used_leaves_nobody_waiting(redis_ur
     assert with_pipe(redis_url, ask) == [b"again"]
 
 
-def test_an_attempt_that_fails_leaves_no_connection_open(redis_url: str) -> None:
-    """A server that lets in few, as one whose `maxclients` are reached, or that asks for a login."""
-    client = Store(redis_url, timeout_ms=2000, patience_s=0).client
-    before = len(client.client_list())
+def test_an_attempt_that_fails_leaves_no_connection_open() -> None:
+    """Redis refuses everything while a script runs, but keeps the connection."""
+    with EmbeddedRedis(lua_time_limit="1") as redis:
+        client = Store(redis.url, timeout_ms=20_000, patience_s=0).client
+        client.ping()
+        before = len(client.client_list())
 
-    async def ask(pipe: AsyncPipe) -> int:
-        for _ in range(20):
-            with pytest.raises(StoreError, match="refused the login"):
-                await pipe.call([("PING", "")])
-        return len(client.client_list()) - before
+        async def ask(pipe: AsyncPipe) -> int:
+            script = asyncio.create_task(asyncio.to_thread(run_for_ever))
+            failures = 0
+            while failures < 20:
+                try:
+                    await pipe.call([("GET", "a")])
+                except StoreError as error:
+                    assert "is running a long script" in str(error)  # noqa: PT017
+                    failures += 1
+            redis.send_command("SCRIPT KILL")
+            await script
+            return len(client.client_list()) - before
 
-    client.config_set("requirepass", "x")
-    try:
-        assert with_pipe(redis_url, ask) == 0
-    finally:
-        client.config_set("requirepass", "")
+        def run_for_ever() -> None:
+            with pytest.raises(ResponseError, match="killed"):
+                client.eval("while true do end", 0)
+
+        assert with_pipe(redis.url, ask) == 0
