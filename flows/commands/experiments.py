@@ -11,7 +11,7 @@ import msgspec
 
 from flows.commands.arguments import complete
 from flows.commands.experiments_log import read_unit_log
-from flows.commands.experiments_text import experiment_lines, plan_lines, result_lines
+from flows.commands.experiments_text import daily_line, experiment_lines, plan_lines, result_lines
 from flows.commands.options import load_settings
 from flows.commands.output import check_directory, write_file
 from flows.commands.summaries import SUMMARIES
@@ -19,7 +19,7 @@ from flows.process.printing import print_lines
 from operators.experiments.assign import is_held_out, variant_of
 from operators.experiments.parser import parse_experiments
 from operators.experiments.planning import baseline_of, least_effect_by, plan
-from operators.experiments.units import LeftOut, all_viewers, exposed_units, measure
+from operators.experiments.units import LeftOut, all_viewers, exposed_units, measure, measure_daily
 from operators.experiments.verdict import judge
 from operators.readers.registry import FORMATS
 from state.errors import ConfigurationError, DataError
@@ -75,6 +75,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Say what an experiment brought, by a log with its exposures, and its verdict.",
     )
     _add_log(action)
+    action.add_argument(
+        "--daily", action="store_true", help="print the sequence at the end of each day too"
+    )
     action.add_argument("--report", metavar="FILE", type=Path, help="write the result as JSON")
     _complete(action, _show)
 
@@ -153,7 +156,11 @@ def _show(args: argparse.Namespace) -> int:
             f"{args.file}: nothing to measure: no reco_view with reco.experiment "
             f"`{experiment.name}`; see docs/experiments.md"
         )
-    measured = measure(experiment, log, *exposed_units(experiments, experiment, log))
+    units, left_out = exposed_units(experiments, experiment, log)
+    if args.daily:
+        for at_day_end in measure_daily(experiment, log, units, left_out):
+            print_lines([daily_line(at_day_end, judge(experiment, at_day_end))])
+    measured = measure(experiment, log, units, left_out)
     verdict = judge(experiment, measured)
     if args.report:
         report = {"measured": measured, "verdict": verdict, "other_currency": log.other_currency}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from operators.experiments.definitions import METRICS, day_text
 from operators.segments.rules.quantities import format_duration
+from serving.times import in_utc
 
 if TYPE_CHECKING:
     from operators.experiments.definitions import Experiment, Experiments
@@ -81,6 +82,18 @@ def result_lines(
     for comparison in verdict.comparisons:
         lines += _comparison_lines(comparison, comparison.metric in experiment.guard)
     return lines
+
+
+def daily_line(measured: ExperimentSums, verdict: Verdict) -> str:
+    """The sequence of the metric that decides, at the end of a day."""
+    variants = len(measured.complete) - 1
+    intervals = [
+        f"{one.variant} {one.relative.estimate:+.2%} ({one.relative.low:+.2%} to "
+        f"{one.relative.high:+.2%})"
+        for one in verdict.comparisons[:variants]
+    ]
+    complete = sum(measured.complete.values())
+    return f"{in_utc(measured.at_ms)}  {complete:>7,}  {verdict.state:<13}  {', '.join(intervals)}"
 
 
 def _comparison_lines(one: VariantComparison, is_guard: bool) -> list[str]:

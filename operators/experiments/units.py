@@ -7,7 +7,6 @@ looks like a loss or a win.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -16,9 +15,10 @@ from operators.experiments.assign import is_held_out, variant_of
 from operators.experiments.statistics.sums import Sums
 from operators.experiments.unit_log import net_orders
 from state.money import MICROS_PER_UNIT
+from state.times import DAY_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from operators.experiments.definitions import Experiment, Experiments
     from operators.experiments.unit_log import Exposure, OrderEvent, UnitLog
@@ -55,7 +55,7 @@ class ExperimentSums(msgspec.Struct):
     complete: dict[str, int]
     sums: dict[str, dict[str, Sums]]
     left_out: LeftOut
-    last_ms: int
+    at_ms: int
 
 
 def exposed_units(
@@ -94,34 +94,65 @@ def all_viewers(experiment: Experiment, log: UnitLog) -> dict[str, Unit]:
 def measure(
     experiment: Experiment, log: UnitLog, units: Mapping[str, Unit], left_out: LeftOut
 ) -> ExperimentSums:
-    """Add up each metric over the units with complete windows."""
-    exposed, complete = Counter(unit.variant for unit in units.values()), Counter[str]()
-    sums = {
-        metric: {variant: Sums() for variant in experiment.shares} for metric in experiment.metrics
-    }
+    """Add up each metric over the units with complete windows, at the end of the log."""
+    return next(_measure_at(experiment, log, units, left_out, [log.last_ms]))
+
+
+def measure_daily(
+    experiment: Experiment, log: UnitLog, units: Mapping[str, Unit], left_out: LeftOut
+) -> Iterator[ExperimentSums]:
+    """The sums at the end of each day (UTC) from the start, and at the end of the log.
+
+    Each takes the place of the one before. What was left out is that of the whole log.
+    """
+    day_ends = range(experiment.start_ms + DAY_MS, log.last_ms, DAY_MS)
+    return _measure_at(experiment, log, units, left_out, [*day_ends, log.last_ms])
+
+
+def _measure_at(
+    experiment: Experiment,
+    log: UnitLog,
+    units: Mapping[str, Unit],
+    left_out: LeftOut,
+    times_ms: Sequence[int],
+) -> Iterator[ExperimentSums]:
+    """The sums at each of these times, oldest first."""
+    window_ms, variants = experiment.decide.window_ms, tuple(experiment.shares)
     values_of = _metric_values(experiment, log)
-    decide = experiment.decide
-    for shopper, unit in units.items():
-        end_ms = unit.first_ms + decide.window_ms
-        if end_ms > log.last_ms:
-            continue
-        complete[unit.variant] += 1
-        for metric in experiment.metrics:
-            value = values_of[metric]
-            before = (
-                value(shopper, unit.first_ms - decide.before_ms, unit.first_ms)
-                if decide.before_ms
-                else 0
-            )
-            sums[metric][unit.variant].add(value(shopper, unit.first_ms, end_ms), before)
-    by_variant = {variant: exposed[variant] for variant in experiment.shares}
-    return ExperimentSums(
-        by_variant,
-        {variant: complete[variant] for variant in experiment.shares},
-        sums,
+    result = ExperimentSums(
+        dict.fromkeys(variants, 0),
+        dict.fromkeys(variants, 0),
+        {metric: {variant: Sums() for variant in variants} for metric in experiment.metrics},
         left_out,
         log.last_ms,
     )
+    by_time = sorted(units.items(), key=lambda one: one[1].first_ms)
+    exposed = complete = 0
+    for at_ms in times_ms:
+        while exposed < len(by_time) and by_time[exposed][1].first_ms <= at_ms:
+            result.exposed[by_time[exposed][1].variant] += 1
+            exposed += 1
+        while complete < exposed and by_time[complete][1].first_ms + window_ms <= at_ms:
+            _add_unit(experiment, values_of, *by_time[complete], result)
+            complete += 1
+        result.at_ms = at_ms
+        yield result
+
+
+def _add_unit(
+    experiment: Experiment,
+    values_of: Mapping[str, Callable[[str, int, int], int]],
+    shopper: str,
+    unit: Unit,
+    result: ExperimentSums,
+) -> None:
+    result.complete[unit.variant] += 1
+    start_ms, before_ms = unit.first_ms, experiment.decide.before_ms
+    for metric in experiment.metrics:
+        value = values_of[metric]
+        x = value(shopper, start_ms - before_ms, start_ms) if before_ms else 0
+        y = value(shopper, start_ms, start_ms + experiment.decide.window_ms)
+        result.sums[metric][unit.variant].add(y, x)
 
 
 def _counts(

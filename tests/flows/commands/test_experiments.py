@@ -80,6 +80,20 @@ def test_show_prints_and_reports_what_a_recount_finds(shop: Terminal) -> None:
     assert report["verdict"]["state"] == "running"
 
 
+def test_daily_prints_the_sequence_before_the_result(shop: Terminal) -> None:
+    words = ("experiments", "show", "home-diversity", "shop.jsonl", "--format", "penstock")
+    plain, daily = shop.run(*words), shop.run(*words, "--daily")
+    assert daily.out[-len(plain.out) :] == plain.out
+    lines = daily.out[: -len(plain.out)]
+    assert len(lines) == 58
+    assert lines[0].split()[:4] == ["2024-12-02", "00:00:00", "UTC", "0"]
+    counted = [int(line.split()[3]) for line in lines]
+    assert counted == sorted(counted)
+    assert counted[6] == 0 < counted[10] < counted[-1]
+    lift = next(line for line in plain.out if line.startswith("  lift")).split()[1].rstrip(",")
+    assert f"varied {lift} (" in lines[-1]
+
+
 def test_power_says_units_and_days(shop: Terminal) -> None:
     words = ("experiments", "power", "home-diversity", "shop.jsonl", "--format", "penstock")
     ran = shop.run(*words, "--days", "400")

@@ -11,7 +11,13 @@ from operators.experiments.assign import bucket_of, variant_of
 from operators.experiments.definitions import Experiment, Experiments
 from operators.experiments.statistics.sums import Sums
 from operators.experiments.unit_log import UnitLog
-from operators.experiments.units import ExperimentSums, LeftOut, exposed_units, measure
+from operators.experiments.units import (
+    ExperimentSums,
+    LeftOut,
+    exposed_units,
+    measure,
+    measure_daily,
+)
 from operators.experiments.verdict import judge
 from state.events import Event
 from state.times import DAY_MS, HOUR_MS
@@ -22,12 +28,17 @@ from tests.operators.experiments.made_up_shop import Row, Shop
 EXPERIMENT = home()
 
 
-def measured_of(
-    rows: list[Row], experiment: Experiment = EXPERIMENT, holdout_buckets: int = 0
-) -> ExperimentSums:
+def log_of(rows: list[Row], experiment: Experiment) -> UnitLog:
     log = UnitLog(experiment.name, experiment.slot)
     for row in rows:
         log.observe(msgspec.convert(row, Event))
+    return log
+
+
+def measured_of(
+    rows: list[Row], experiment: Experiment = EXPERIMENT, holdout_buckets: int = 0
+) -> ExperimentSums:
+    log = log_of(rows, experiment)
     experiments = Experiments((experiment,), holdout_buckets)
     return measure(experiment, log, *exposed_units(experiments, experiment, log))
 
@@ -58,6 +69,21 @@ def test_every_sum_equals_a_recount(rows: list[Row]) -> None:
             expected.add(int(y), int(past.loc[shopper, metric]))
         assert measured.sums[metric][variant] == expected
         assert expected.y > 0 or metric != "revenue"
+
+
+def test_each_day_equals_a_recount_of_what_was_complete_by_then(rows: list[Row]) -> None:
+    log = log_of(rows, EXPERIMENT)
+    units, left_out = exposed_units(Experiments(), EXPERIMENT, log)
+    table = recount.values(rows, EXPERIMENT)
+    first_ms = recount.units(rows, EXPERIMENT)[0]["first_ms"]
+    days = 0
+    for days, daily in enumerate(measure_daily(EXPERIMENT, log, units, left_out), 1):  # noqa: B007
+        complete = table[first_ms.loc[table.index] + EXPERIMENT.decide.window_ms <= daily.at_ms]
+        assert sum(daily.exposed.values()) == (first_ms <= daily.at_ms).sum()
+        for variant, sums in daily.sums["revenue"].items():
+            expected = complete[complete["variant"] == variant]["revenue"]
+            assert (sums.n, sums.y) == (len(expected), expected.sum())
+    assert days == 58
 
 
 BY_CONVERSION = home(
