@@ -49,8 +49,8 @@ L = TypeVar("L")
 
 POOL = 24
 """Candidates of each learner, if a list does not hold more."""
-CONTEXT_ITEMS = 10
-"""Items of the running session that are kept of each shopper."""
+CONTEXT_ITEMS = 32
+"""Items of the running session that are kept of each shopper, repeats too."""
 
 
 def build_components(

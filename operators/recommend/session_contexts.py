@@ -125,8 +125,10 @@ class SessionContexts(TableState):
         return [Table(columns, self._dirty_rows)]
 
     def restore(self, arrays: Arrays) -> None:
-        """Go on from the arrays of a snapshot."""
-        self.recent = arrays["recent"].astype(np.int32)
+        """Go on from the arrays of a snapshot; an earlier release may have kept fewer items."""
+        recent = arrays["recent"].astype(np.int32)
+        self.recent = np.full((len(recent), self.length), NO_ROW, np.int32)
+        self.recent[:, : recent.shape[1]] = recent
         self.last_ms = arrays["last_ms"].astype(np.int64)
         self.rows = len(self.recent)
         self._dirty_rows = DirtyRows(self.rows)

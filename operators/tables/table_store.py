@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from operators.tables.array_ops import grow
+from state.arrays import NO_ROW
 from state.snapshots import TABLE_CODEC, StoredArray, TableRecord
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class LoadedTables:
         for name, column in record.columns.items():
             values = column.to_array()
             arrays = self.arrays[record.part]
-            array = arrays.get(name, values[:0])
+            array = _widened(arrays.get(name, values[:0]), values)
             arrays[name] = array = grow(array, record.length, 0)
             array[rows] = values
             self._lengths[record.part, name] = record.length
@@ -190,6 +191,15 @@ def _id_records(name: str, row_index: RowIndex, rows: Rows) -> Iterator[bytes]:
         chunk = rows[start : start + _ROWS_PER_RECORD]
         ids = [row_index.ids[row] for row in chunk.tolist()]
         yield TABLE_CODEC.encode(TableRecord(name, len(row_index), chunk.tobytes(), {}, ids))
+
+
+def _widened(array: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """The array as wide as later rows of its column: an earlier release kept fewer items in a row."""
+    if array.ndim < 2 or array.shape[1] >= values.shape[1]:
+        return array
+    wide = np.full((len(array), *values.shape[1:]), NO_ROW, array.dtype)
+    wide[:, : array.shape[1]] = array
+    return wide
 
 
 def _length(table: Table) -> int:

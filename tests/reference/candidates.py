@@ -37,14 +37,14 @@ def covisitation(learner: Covisitation, requests: ListRequests, k: int) -> Score
 
 def revisits(learner: Revisits, requests: ListRequests, k: int) -> ScoredLists:
     """The items of the session that are known, each its own reason."""
-    context = first_occurrence(requests.context)
+    context = requests.context if learner.adds_up else first_occurrence(requests.context)
     n, length = context.shape
     is_known = (context >= 0) & (context < learner.items)
     if learner.items:
         is_known &= learner.known[np.where(is_known, context, 0)]
     item = np.where(is_known, context, np.int32(NO_ROW))
-    score = np.float32(learner.position_decay) ** np.arange(length, dtype=np.float32)
-    return best_items(item, np.broadcast_to(score, (n, length)), item, k, repeats=1)
+    score = learner.position_weights(length)
+    return best_items(item, np.broadcast_to(score, (n, length)), item, k, repeats=length)
 
 
 def session_knn(learner: SessionKnn, requests: ListRequests, k: int) -> ScoredLists:

@@ -79,28 +79,38 @@ def covisitation(
 
 
 @kernel(
-    "void(int32[:, ::1], boolean[::1], float32[::1], int32[:, ::1], float32[:, ::1], int32[:, ::1])"
+    "void(int32[:, ::1], boolean[::1], float32[::1], boolean, int32[:, ::1], float32[:, ::1],"
+    "int32[:, ::1])"
 )
 def revisits(
     context: Rows,
     known: NDArray[np.bool_],
     position_weights: Weights,
+    adds_up: bool,
     out_item: Rows,
     out_score: Weights,
     out_reason: Rows,
 ) -> None:
-    """Write the k best known items of each session itself, each its own reason."""
+    """Write the k best known items of each session itself, each its own reason.
+
+    An item that is in a session more than once has the weight of its newest position, or the sum.
+    """
     length = context.shape[1]
-    own = np.empty(length, np.int32)
     items, scores = np.empty(length, np.int32), np.empty(length, np.float32)
     for row in range(len(context)):
-        distinct_context(context, row, length, own)
         count = 0
         for position in range(length):
-            item = own[position]
-            if 0 <= item < len(known) and known[item]:
+            item = context[row, position]
+            if not (0 <= item < len(known) and known[item]):
+                continue
+            index = 0
+            while index < count and items[index] != item:
+                index += 1
+            if index == count:
                 items[count], scores[count] = item, position_weights[position]
                 count += 1
+            elif adds_up:
+                scores[index] += position_weights[position]
         select_best(
             items, scores, items, count, True, out_item[row], out_score[row], out_reason[row]
         )

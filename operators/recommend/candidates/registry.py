@@ -11,7 +11,7 @@ from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import Covisitation
 from operators.recommend.candidates.factors import SessionFactorsReranker
 from operators.recommend.candidates.popularity import Popularity
-from operators.recommend.candidates.revisits import Revisits
+from operators.recommend.candidates.revisits import OftenVisited, Revisits
 from operators.recommend.candidates.session_knn import SessionKnn
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ LEARNERS: Mapping[str, Callable[[], CandidateLearner]] = {
     "covisitation": Covisitation,
     "session_knn": SessionKnn,
     "again": Revisits,
+    "often": OftenVisited,
     "factors": SessionFactorsReranker,
     "content": Content,
     "popularity": Popularity,
@@ -32,6 +33,7 @@ _PRIOR_WEIGHTS: Mapping[str, float] = {
     "covisitation": 0.5,
     "session_knn": 0.5,
     "again": 0.2,
+    "often": 0.2,
     "factors": 0.2,
     "content": 0.2,
 }

@@ -1,7 +1,7 @@
 """Items of the running session: in many shops the likeliest next click is a step back.
 
-The blend learns whether and when that is so. Change freely, but the name `again`, which is stored and
-public.
+Two orders of them, since shops differ: by how lately, and by how often. The blend learns whether and
+when each is right. Change freely, but the names `again` and `often`, which are stored and public.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from operators.tables.table import Arrays
-    from state.arrays import Rows
+    from state.arrays import Rows, Weights
     from state.interactions import Interactions, ListRequests, ScoredLists
 
 
 class Revisits(TableState, ReplicatedColumns):
-    """The items of the running session, newest first; each step back counts `position_decay` as much.
+    """The items of the running session, newest first; each step back counts `step_decay` as much.
 
     known bool[items]: a removed item is no candidate, though a context may still hold it.
     """
@@ -36,8 +36,11 @@ class Revisits(TableState, ReplicatedColumns):
     name = "again"
     is_reranker = False
 
-    def __init__(self, *, position_decay: float = 0.7) -> None:
-        self.position_decay = position_decay
+    adds_up = False
+    """Whether an item's clicks add up, or the newest one counts."""
+
+    def __init__(self, *, step_decay: float = 0.7) -> None:
+        self.step_decay = step_decay
         self.items = 0
         self.known: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.changed_rows = ChangedRows()
@@ -53,14 +56,19 @@ class Revisits(TableState, ReplicatedColumns):
         self.changed_rows.mark(new)
         self.known[batch.item] = True
 
+    def position_weights(self, length: int) -> Weights:
+        """What a click counts by its position in a session of so many items, newest first."""
+        weights: Weights = np.float32(self.step_decay) ** np.arange(length, dtype=np.float32)
+        return weights
+
     def candidates(self, requests: ListRequests, k: int) -> ScoredLists:
         """The items of the session, each its own reason."""
-        length = requests.context.shape[1]
         lists = empty_lists(len(requests), k)
         partners.revisits(
             requests.context,
             self.known[: self.items],
-            np.float32(self.position_decay) ** np.arange(length, dtype=np.float32),
+            self.position_weights(requests.context.shape[1]),
+            self.adds_up,
             lists.item,
             lists.score,
             lists.reason_item,
@@ -100,3 +108,23 @@ class Revisits(TableState, ReplicatedColumns):
         self.known = arrays["known"].astype(np.bool_)
         self.items = len(self.known)
         self._dirty_rows = DirtyRows(self.items)
+
+
+class OftenVisited(Revisits):
+    """The items of the running session, by how often and how lately they were clicked.
+
+    A click n steps back counts (n + 1)**-exponent, and an item's clicks add up, as uses do in memory
+    (Anderson and Schooler, "Reflections of the environment in memory", Psychological Science 1991).
+    """
+
+    name = "often"
+    adds_up = True
+
+    def __init__(self, *, exponent: float = 0.5) -> None:
+        super().__init__()
+        self.exponent = exponent
+
+    def position_weights(self, length: int) -> Weights:
+        """What a click counts by its position in a session of so many items, newest first."""
+        weights: Weights = np.arange(1, 1 + length, dtype=np.float32) ** np.float32(-self.exponent)
+        return weights

@@ -58,6 +58,7 @@ def test_learners_are_evaluated_before_they_learn_a_batch() -> None:
         "covisitation": 0.5,
         "session_knn": 0.5,
         "again": 0.5,
+        "often": 0.5,
         "factors": 0.5,
         "content": 0.0,
         "popularity": 0.5,

@@ -302,7 +302,7 @@ def test_a_snapshot_without_a_new_learner_is_restored() -> None:
         former = {
             name: array
             for name, array in part.arrays().items()
-            if not name.startswith(("session_knn/", "again/", "blend/"))
+            if not name.startswith(("session_knn/", "again/", "often/", "blend/"))
         }
         former |= {"blend/hits": np.ones(3), "blend/standing": np.zeros((4096, 3, 20), np.int32)}
         empty.restore(former)

@@ -12,7 +12,7 @@ from operators.models.session_factors import SessionFactorsConfig
 from operators.recommend.candidates.content import Content
 from operators.recommend.candidates.covisitation import Covisitation
 from operators.recommend.candidates.factors import SessionFactorsReranker
-from operators.recommend.candidates.revisits import Revisits
+from operators.recommend.candidates.revisits import OftenVisited, Revisits
 from operators.recommend.candidates.session_knn import SessionKnn
 from operators.recommend.session_contexts import SessionContexts
 from state.arrays import NO_ROW
@@ -75,10 +75,10 @@ def test_covisitation_is_equal_bit_for_bit(seed: int, n: int, k: int, width: int
 
 
 @FEW
-@given(seeds, lengths, list_sizes)
-def test_revisits_are_equal_bit_for_bit(seed: int, n: int, k: int) -> None:
+@given(seeds, lengths, list_sizes, st.sampled_from([Revisits, OftenVisited]))
+def test_revisits_are_equal_bit_for_bit(seed: int, n: int, k: int, kind: type[Revisits]) -> None:
     rng = np.random.default_rng(seed)
-    learner = Revisits()
+    learner = kind()
     taught(learner, rng, n)
     asked = requests(rng)
     lists, expected = learner.candidates(asked, k), reference.revisits(learner, asked, k)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.recommend.candidates.revisits import Revisits
+from operators.recommend.candidates.revisits import OftenVisited, Revisits
 from operators.recommend.candidates.session_knn import SessionKnn
 from operators.recommend.session_contexts import SessionContexts
 from state.arrays import NO_ROW
@@ -75,6 +75,11 @@ def test_a_row_given_to_another_shopper_brings_no_false_neighbour() -> None:
 def test_revisits_are_listed_newest_first_and_once() -> None:
     again = learned(Revisits(), (ANN, MUG), (ANN, CUP), (ANN, POT))
     assert listed(again, MUG, CUP, MUG, POT) == [POT, MUG, CUP]
+
+
+def test_often_visited_items_come_before_newer_ones() -> None:
+    often = learned(OftenVisited(), (ANN, MUG), (ANN, CUP), (ANN, POT))
+    assert listed(often, MUG, CUP, MUG, POT) == [MUG, POT, CUP]
 
 
 def test_a_removed_item_is_no_revisit() -> None:

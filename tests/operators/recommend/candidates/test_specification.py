@@ -14,7 +14,7 @@ from operators.recommend.candidates.covisitation import Covisitation
 from operators.recommend.candidates.factors import SessionFactorsReranker
 from operators.recommend.candidates.popularity import Popularity
 from operators.recommend.candidates.registry import LEARNERS
-from operators.recommend.candidates.revisits import Revisits
+from operators.recommend.candidates.revisits import OftenVisited, Revisits
 from operators.recommend.candidates.session_knn import SessionKnn
 from operators.recommend.session_contexts import SessionContexts
 from state.arrays import NO_ROW
@@ -78,9 +78,17 @@ def test_session_neighbours_bring_what_they_viewed_beside_the_shared_item() -> N
 
 
 def test_revisits_are_the_items_of_the_session_newest_first() -> None:
-    learner = Revisits(position_decay=0.5)
+    learner = Revisits(step_decay=0.5)
     learn(learner, "abc")
     assert candidates(learner, "abca") == [("a", 1.0, "a"), ("c", 0.5, "c"), ("b", 0.25, "b")]
+    assert candidates(learner, "d") == [], "nobody ever viewed it"
+
+
+def test_often_visited_are_the_items_of_the_session_by_how_often_and_how_lately() -> None:
+    """A click n steps back counts 1/(n + 1) here: `a` has 1/2 and 1/5, `b` 1/3 and 1/4."""
+    learner = OftenVisited(exponent=1.0)
+    learn(learner, "abc")
+    assert candidates(learner, "abbac") == [("c", 1.0, "c"), ("a", 0.7, "a"), ("b", 0.583, "b")]
     assert candidates(learner, "d") == [], "nobody ever viewed it"
 
 
@@ -116,5 +124,6 @@ def test_session_factors_rank_the_candidates_of_the_others() -> None:
 
 
 def test_every_generator_of_the_registry_has_its_specification_here() -> None:
-    here = {Covisitation, SessionKnn, Revisits, SessionFactorsReranker, Content, Popularity}
-    assert set(LEARNERS.values()) == here
+    revisits = {Revisits, OftenVisited}
+    here = {Covisitation, SessionKnn, SessionFactorsReranker, Content, Popularity}
+    assert set(LEARNERS.values()) == here | revisits
