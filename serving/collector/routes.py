@@ -6,6 +6,8 @@ RudderStack and their server libraries work with another host. Their write key i
 
 from __future__ import annotations
 
+import gzip
+import io
 import zlib
 from typing import TYPE_CHECKING
 
@@ -30,14 +32,28 @@ if TYPE_CHECKING:
     from state.limits import Limits
 
 BODY_BYTES_MAX = 1024 * 1024
-SEGMENT_CALLS = ("batch", "b", "track", "t", "page", "p", "identify", "i", "alias", "a", "screen")
+SEGMENT_CALLS = (
+    "batch",
+    "b",
+    "track",
+    "t",
+    "page",
+    "p",
+    "identify",
+    "i",
+    "alias",
+    "a",
+    "group",
+    "g",
+    "screen",
+)
 """The calls of Segment's HTTP API, in the long form of servers and in the short one of analytics.js."""
 _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"content-type", b"application/json"),
     (b"x-content-type-options", b"nosniff"),
 )
-SHORT_CALLS = {"b": "batch", "t": "track", "p": "page", "i": "identify", "a": "alias"}
+SHORT_CALLS = {"b": "batch", "t": "track", "p": "page", "i": "identify", "a": "alias", "g": "group"}
 
 
 class CollectorRoutes:
@@ -111,10 +127,10 @@ def _inflated(request: Request, body: bytes) -> bytes:
         return body
     if coding != "gzip":
         raise RequestError(415, "$", "content-encoding must be gzip, or absent")
-    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        inflated = inflate.decompress(body, BODY_BYTES_MAX + 1)
-    except zlib.error as error:
+        # Half a body ends in an error: whole events of it must not be accepted, the rest would be lost.
+        inflated = gzip.GzipFile(fileobj=io.BytesIO(body)).read(BODY_BYTES_MAX + 1)
+    except (EOFError, OSError, zlib.error) as error:
         raise RequestError(400, "$", f"not gzip: {error}") from None
     if len(inflated) > BODY_BYTES_MAX:
         raise RequestError(413, "$", f"more than {BODY_BYTES_MAX} bytes")

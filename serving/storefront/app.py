@@ -287,4 +287,6 @@ async def _unknown(request: Request, error: Exception) -> Response:
     message = (
         "no such route: /openapi.json has all" if status == 404 else "another method is needed"
     )
-    return _json(Problems([FieldProblem("$", message)]), status=status, cache=NEVER)
+    response = _json(Problems([FieldProblem("$", message)]), status=status, cache=NEVER)
+    response.headers.update(getattr(error, "headers", None) or {})  # `Allow`, with 405
+    return response

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from operators.events.validation import normalize_id
 from serving.http.errors import RequestError
 from state.events import SHOPPER_ID_CHARS_MAX
 
@@ -90,7 +91,7 @@ def page_of_query(slot: str, query: tuple[tuple[str, str], ...]) -> PageRequest:
 def page_of_body(body: bytes) -> PageRequest:
     """The request of a page by its JSON body. Raises RequestError."""
     try:
-        return _DECODER.decode(body)
+        return _with_usable_ids(_DECODER.decode(body))
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
     except (msgspec.DecodeError, RecursionError) as error:
@@ -106,12 +107,20 @@ def check_slot(slot: str, own_slots: Iterable[str]) -> None:
 
 def _convert(fields: Mapping[str, Any]) -> PageRequest:
     try:
-        return msgspec.convert(fields, PageRequest)
+        return _with_usable_ids(msgspec.convert(fields, PageRequest))
     except msgspec.ValidationError as error:
         problem = _invalid(error)
         for one in problem.problems:  # a query has one slot, whose fields are its own
             one.path = one.path.replace("$.slots[0]", "$")
         raise problem from None
+
+
+def _with_usable_ids(page: PageRequest) -> PageRequest:
+    """A page whose shopper may be one: events under such ids as `undefined` are refused as well."""
+    for name, given in (("shopper", page.shopper), ("visitor", page.visitor)):
+        if given is not None and normalize_id(given) is None:
+            raise RequestError(400, f"$.{name}", f"{given!r:.100} identifies no shopper")
+    return page
 
 
 def _number(convert: Callable[[str], Any], name: str, text: str) -> Any:

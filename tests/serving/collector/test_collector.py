@@ -27,6 +27,13 @@ AS_PAGE, AS_SHOP = {"X-Penstock-Key": KEY}, {"Authorization": f"Bearer {SECRET}"
 PARTITIONS = 3
 PATIENCE_S = 30
 
+TWO_LINES = gzip.compress(
+    b"".join(
+        b'{"event_id":"%d","type":"page_view","event_ts":1,"anonymous_id":"a"}\n' % number
+        for number in range(2)
+    )
+)
+
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
@@ -208,10 +215,24 @@ def test_an_event_that_no_log_may_take_is_rejected_alone(door: Door, redis_url: 
         ("/v1/events", b"x" * (1024 * 1024 + 1), {}, 413),
         ("/v1/events", gzip.compress(b"x" * 5_000_000), {"Content-Encoding": "gzip"}, 413),
         ("/v1/events", b"no gzip", {"Content-Encoding": "gzip"}, 400),
+        ("/v1/events", TWO_LINES[: len(TWO_LINES) // 2], {"Content-Encoding": "gzip"}, 400),
+        ("/v1/events", TWO_LINES[:-1], {"Content-Encoding": "gzip"}, 400),
         ("/v1/events", b"{}", {"Content-Encoding": "br"}, 415),
         ("/v1/events", b"[" * 100_000, {}, 400),
     ],
-    ids=["empty", "cut", "form", "many", "long", "bomb", "no gzip", "br", "deep"],
+    ids=[
+        "empty",
+        "cut",
+        "form",
+        "many",
+        "long",
+        "bomb",
+        "no gzip",
+        "half",
+        "a byte short",
+        "br",
+        "deep",
+    ],
 )
 def test_bodies_that_cannot_be_read_are_refused(
     door: Door, redis_url: str, path: str, body: bytes, headers: dict[str, str], status: int
@@ -226,6 +247,23 @@ def test_a_compressed_body_is_read(door: Door, redis_url: str) -> None:
     answer = door.post("/v1/events", body, **AS_SHOP, **{"Content-Encoding": "gzip"})
     assert answer.json()["accepted"] == 1
     assert stored_ids(redis_url) == ["e-1"]
+
+
+def test_a_body_compressed_in_parts_is_read_whole(door: Door, redis_url: str) -> None:
+    lines = [json.dumps(event(number, anonymous_id="a")).encode() + b"\n" for number in (1, 2)]
+    body = b"".join(map(gzip.compress, lines))
+    answer = door.post("/v1/events", body, **AS_SHOP, **{"Content-Encoding": "gzip"})
+    assert (answer.status, answer.json()["accepted"]) == (202, 2)
+    assert sorted(stored_ids(redis_url)) == ["e-1", "e-2"]
+
+
+@pytest.mark.parametrize("path", ["/v1/group", "/v1/g"])
+def test_a_group_call_counts_as_an_event_of_the_shops_own(
+    door: Door, redis_url: str, path: str
+) -> None:
+    call = {"messageId": "m-1", "anonymousId": "a", "groupId": "g-1"}
+    assert door.post(path, call, **AS_SHOP).json() == {"accepted": 1, "rejected": []}
+    assert stored_ids(redis_url) == ["m-1"]
 
 
 def test_while_the_log_is_away_events_are_kept_on_disk_and_sent_when_it_is_back(

@@ -162,6 +162,12 @@ def test_metrics_are_for_the_shop_alone(door: Door) -> None:
         ("/v1/lists/home?colour=red", 400, ("$", "Object contains unknown field `colour`")),
         ("/v1/lists/cart?cart=" + ",".join(["x"] * 101), 400, ("$.cart", "Expected `array`")),
         ("/v1/lists/product?item=" + "x" * 200, 400, ("$.item", "Expected `str`")),
+        (
+            "/v1/lists/home?visitor=undefined",
+            400,
+            ("$.visitor", "'undefined' identifies no shopper"),
+        ),
+        ("/v1/shopper?shopper=%20null", 400, ("$.shopper", "' null' identifies no shopper")),
         ("/v1/content/hero", 404, ("$.slot", "no such content slot")),
         ("/v2/lists", 404, ("$", "no such route")),
     ],
