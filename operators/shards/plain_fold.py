@@ -114,24 +114,23 @@ class PlainFold:
     def _rows(
         self, events: Sequence[Event], names: Sequence[str], known_names: Container[str]
     ) -> dict[str, int]:
-        """The rows of shoppers; -1 for those whose events take the slow path."""
+        """The rows of shoppers; NO_ROW for those whose events take the slow path."""
         table, rows = self._shoppers.rows, dict.fromkeys(names, NO_ROW)
         slow = self._with_known_orders(events, names)
-        for name in rows:
-            known = name in known_names
-            if name in slow or not table.is_plain(name, known=known):
-                continue
+        plain = [
+            name
+            for name in rows
+            if name not in slow and table.is_plain(name, known=name in known_names)
+        ]
+        loaded = plain if self._rules is None else self._rules.load_all(plain)
+        for name in loaded:
+            # If a bug has put a wrong value into it, the slow path isolates what that leads to.
             try:
-                if self._rules is not None:
-                    self._rules.load(name)
-                rows[name] = table.row_for(name, known=known)
+                rows[name] = table.row_for(name, known=name in known_names)
             except FATAL_ERRORS:
                 raise
             except Exception:
-                # A bug has put a wrong value into it: the slow path isolates what that leads to.
                 rows[name] = NO_ROW
-        if self._rules is not None:
-            self._rules.begin_new()
         return rows
 
     def _with_known_orders(self, events: Sequence[Event], names: Sequence[str]) -> set[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.events.processing_errors import FATAL_ERRORS
 from operators.kernels import shopper_columns as c
 from operators.segments.rules.folded_operations import CountedEvents
 from state.shopper import Shopper
@@ -27,7 +28,6 @@ class RuleFold:
         self._engine = engine
         self._table = table
         self._lateness_ms = lateness_ms
-        self._new: list[str] = []
 
     @property
     def columns(self) -> Cells:
@@ -38,22 +38,37 @@ class RuleFold:
         """The windows that each event goes into."""
         return self._engine.rules.additions_of(events)
 
-    def load(self, name: str) -> None:
-        """Have the rules of a shopper at hand before its events count: their timers see what was
-        before. `begin_new` ends this."""
-        if self._engine.is_loaded(name):
-            return
-        shopper = self._table.get(name)
-        if shopper is None:
-            self._new.append(name)
-        else:
-            self._engine.load(name, shopper)
+    def load_all(self, names: Sequence[str]) -> list[str]:
+        """Have the rules of shoppers at hand before their events count: their timers see what was
+        before. Returns those whose rules are, in their order; with the others something raised."""
+        failed, new = set[str](), list[str]()
+        for name in names:
+            try:
+                if not self._engine.is_loaded(name):
+                    shopper = self._table.get(name)
+                    if shopper is None:
+                        new.append(name)
+                    else:
+                        self._engine.load(name, shopper)
+            except FATAL_ERRORS:
+                raise
+            except Exception:
+                failed.add(name)
+        failed.update(set(new).difference(self._begin(new)))
+        return [name for name in names if name not in failed]
 
-    def begin_new(self) -> None:
-        """Begin the rules of those who are new."""
-        if self._new:
-            self._engine.begin(self._new)
-            self._new = []
+    def _begin(self, names: list[str]) -> list[str]:
+        """Begin the rules of new shoppers, by halves where it raises; those whose rules have begun."""
+        if not names:
+            return []
+        try:
+            self._engine.begin(names)
+        except FATAL_ERRORS:
+            raise
+        except Exception:
+            middle = len(names) // 2
+            return self._begin(names[:middle]) + self._begin(names[middle:]) if middle else []
+        return names
 
     def operations_of(
         self,

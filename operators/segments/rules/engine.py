@@ -228,12 +228,17 @@ class RuleEngine:
         self, counted: CountedEvents, numbers: Sequence[int]
     ) -> FoldedOperations | None:
         """What `log_folded` takes of events that the fold has counted."""
+        errors = self.processing_errors
         try:
-            return FoldedOperations(self._program, self._rows, self._latest_texts, counted, numbers)
+            operations = FoldedOperations(
+                self._program, self._rows, self._latest_texts, counted, numbers, errors
+            )
         except Exception:
-            self.processing_errors.record("settle")
+            errors.record("settle")
             self._rows.recheck(counted.names)
             return None
+        self._rows.recheck(operations.failed_names)
+        return operations
 
     def log_folded(self, operations: FoldedOperations, number: int) -> None:
         """Note those of the folded events before a number."""

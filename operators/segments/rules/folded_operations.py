@@ -23,8 +23,7 @@ from state.shopper import Shopper
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from operators.events.processing_errors import ProcessingErrors
     from operators.kernels.shopper_columns import Cells
     from operators.segments.rules.event_log import EventLog
     from operators.segments.rules.latest_texts import LatestTexts
@@ -57,7 +56,10 @@ class CountedEvents(NamedTuple):
 
 
 class FoldedOperations:
-    """The operations of folded events; `numbers` are those of the events in the whole fold."""
+    """The operations of folded events; `numbers` are those of the events in the whole fold.
+
+    Events with which a truth raises have none; `failed_names` are their shoppers.
+    """
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class FoldedOperations:
         latest_texts: LatestTexts,
         counted: CountedEvents,
         numbers: Sequence[int],
+        errors: ProcessingErrors,
     ) -> None:
         cells = counted.cells
         row_numbers = [*map(rows.row_of.__getitem__, counted.names)]
@@ -82,12 +85,21 @@ class FoldedOperations:
             flags, texts = latest_texts.update_all(latest, counted.events)
             log[:, layout.FLAGS] |= flags
         columns_at = layout.LOG_HEAD + program.words
-        if program.truths:
-            log[:, layout.LOG_HEAD : columns_at] = truth_words(program, counted, texts)
+        words = truth_words(program, counted, texts, errors) if program.truths else []
         log[:, columns_at:] = counted.after[:, : len(program.columns)]
+        self.failed_names = [
+            name for name, word in zip(counted.names, words, strict=False) if word is None
+        ]
+        additions = counted.additions
+        if self.failed_names:
+            kept = [place for place, word in enumerate(words) if word is not None]
+            log, numbers = log[kept], [numbers[place] for place in kept]
+            additions = [additions[place] for place in kept]
+        if len(log) and program.truths:
+            log[:, layout.LOG_HEAD : columns_at] = [word for word in words if word is not None]
         self._log = log
-        self._additions = counted.additions
-        self._ends = np.cumsum([*map(len, counted.additions)]) // ADDITION_SIZE
+        self._additions = additions
+        self._ends = np.cumsum([*map(len, additions)], dtype=np.int64) // ADDITION_SIZE
         self._numbers = numbers
         self._next = 0
 
@@ -103,9 +115,15 @@ class FoldedOperations:
 
 
 def truth_words(
-    program: RuleProgram, counted: CountedEvents, latest: Sequence[tuple[str, ...]]
-) -> NDArray[np.int64]:
-    """The words of truths after each event: worked out once for all for whom they ask the same."""
+    program: RuleProgram,
+    counted: CountedEvents,
+    latest: Sequence[tuple[str, ...]],
+    errors: ProcessingErrors,
+) -> list[list[int] | None]:
+    """The words of truths after each event: worked out once for all for whom they ask the same.
+
+    None for events with which one of them raises.
+    """
     after, rare = counted.after, counted.rare
     columns = [
         after[:, len(program.columns) + place].tolist()
@@ -113,18 +131,18 @@ def truth_words(
     ]
     who = [name if name in rare else None for name in counted.names] if rare else [None]
     if not (rare or columns or latest):
-        return np.array(_words_of(program, counted, (None,), ()), np.int64)
+        words = errors.call_or_default("settle", None, _words_of, program, counted, (None,), ())
+        return [words] * len(counted.cells)
     if not rare:
         who *= len(counted.cells)
-    known: dict[tuple[object, ...], list[int]] = {}
-    words = []
-    for key in zip(who, *columns, *([latest] if latest else ()), strict=True):
-        of_key = known.get(key)
-        if of_key is None:
-            own_latest = key[-1] if latest else ()
-            of_key = known[key] = _words_of(program, counted, key, own_latest)
-        words.append(of_key)
-    return np.array(words, np.int64)
+    keys = [*zip(who, *columns, *([latest] if latest else ()), strict=True)]
+    known = {
+        key: errors.call_or_default(
+            "settle", None, _words_of, program, counted, key, key[-1] if latest else ()
+        )
+        for key in dict.fromkeys(keys)
+    }
+    return [known[key] for key in keys]
 
 
 def _words_of(

@@ -77,7 +77,7 @@ class RuleRows:
             self._tracked_count -= 1
         program, state = self.program, shopper.rule_state
         if state is None:
-            self._begin([row], [shopper_id])
+            self._begin([row], self._shopper_words([shopper_id]))
             return row
         since = [state.members.get(segment_id, layout.NOTHING) for segment_id in program.ids]
         due = [state.next_check_ms_by_rule.get(digest, 0) for digest in program.digests]
@@ -106,17 +106,20 @@ class RuleRows:
 
     def begin(self, shopper_ids: list[str]) -> None:
         """Make rows of shoppers of whom rules keep nothing yet."""
-        self._begin([*map(self._take_row, shopper_ids)], shopper_ids)
+        words = self._shopper_words(shopper_ids)  # first: a truth that raises leaves no row behind
+        self._begin([*map(self._take_row, shopper_ids)], words)
 
-    def _begin(self, rows: list[int], shopper_ids: list[str]) -> None:
+    def _shopper_words(self, shopper_ids: list[str]) -> list[list[int]]:
+        """The words of truths that follow from the ids of shoppers alone."""
+        truths = self.program.shopper_truths
+        return [packed_truths([truth(name) for truth in truths]) for name in shopper_ids]
+
+    def _begin(self, rows: list[int], words: list[list[int]]) -> None:
         """Their next event has all rules evaluated."""
         program = self.program
         self.rows[rows] = self._empty_row
         if program.shopper_truths:
-            self.rows[rows, : program.shopper_words] = [
-                packed_truths([truth(shopper_id) for truth in program.shopper_truths])
-                for shopper_id in shopper_ids
-            ]
+            self.rows[rows, : program.shopper_words] = words
         self.next_check[rows] = RECHECK_ALL
         for row in rows:
             self.latest[row] = {}

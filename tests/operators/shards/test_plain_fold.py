@@ -18,10 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from operators.segments.rules import folded_operations
 from operators.segments.rules.compiler import RuleSet
+from operators.segments.rules.engine import RuleEngine
 from operators.segments.rules.latest_texts import LatestTexts
 from operators.shards import plain_fold
 from operators.shards.config import ProcessorConfig
+from operators.shards.shopper_table import ShopperTable
 from operators.tables import texts
 from operators.tables.texts import TextPool
 from state.config import Lifecycle, Profiles, Propensity, Sessions, State
@@ -298,3 +301,81 @@ def test_rules_that_cannot_be_told_of_a_batch_are_evaluated_with_the_next(
     entered = [one.segment for output in flow.visited for one in output.transitions]
     assert entered == ["may-write"]
     assert flow.outcome().shoppers["ann"].views == 4
+
+
+def test_a_truth_that_raises_for_one_shopper_leaves_the_rules_of_others_alone(
+    processing_errors: list[LogRecord],
+) -> None:
+    names = [f"shopper {number}" for number in range(9)]
+    batches = [
+        [view((batch, name), batch * MINUTE_MS + n, name) for n, name in enumerate(names)]
+        for batch in range(3)
+    ]
+    batches[1][4] = replace(batches[1][4], country="PE")
+    words_of = folded_operations._words_of
+
+    def raises_for_peru(*args: Any) -> list[int]:
+        if "PE" in args[-1]:
+            raise KeyError("a bug")
+        return words_of(*args)
+
+    def transitions() -> dict[str, list[tuple[str, bool]]]:
+        flow = Flow(rules=SMALL[TEXT_RULES])
+        found: dict[str, list[tuple[str, bool]]] = {name: [] for name in names}
+        with folds_from(1):
+            for batch in batches:
+                flow.feed(batch)
+        for one in (one for output in flow.visited for one in output.transitions):
+            found[one.shopper].append((one.segment, one.entered))
+        return found
+
+    expected = transitions()
+    with mock.patch.object(folded_operations, "_words_of", raises_for_peru):
+        found = transitions()
+    messages = {record.getMessage().split(" raised")[0] for record in processing_errors}
+    processing_errors.clear()
+    assert messages == {"identify.settle"}
+    del found[names[4]], expected[names[4]]
+    assert found == expected
+    assert any(expected.values())
+
+
+def test_shoppers_whose_rules_cannot_begin_take_the_slow_path_and_no_batch_sees_those_of_another() -> (
+    None
+):
+    batches = [
+        [view((batch, n), batch * MINUTE_MS + n, f"shopper {n}") for n in range(9)]
+        for batch in range(2)
+    ]
+    begin, begun = RuleEngine.begin, list[str]()
+
+    def raises_for_one(engine: RuleEngine, names: list[str]) -> None:
+        if "shopper 4" in names:
+            raise KeyError("a bug")
+        begun.extend(names)
+        begin(engine, names)
+
+    with mock.patch.object(RuleEngine, "begin", raises_for_one):
+        folded = run(batches, 1)
+    assert folded == run(batches, NEVER)
+    assert sorted(begun) == sorted({f"shopper {n}" for n in range(9)} - {"shopper 4"})
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (ShopperTable, "row_for"),
+        (RuleSet, "additions_of"),
+        (RuleEngine, "begin"),
+        (LatestTexts, "update_all"),
+        (folded_operations, "_words_of"),
+    ],
+)
+def test_too_little_memory_ends_the_run_and_costs_no_event(owner: Any, name: str) -> None:
+    flow = Flow(rules=SMALL[TEXT_RULES])
+    with (
+        folds_from(1),
+        mock.patch.object(owner, name, side_effect=MemoryError),
+        pytest.raises(MemoryError),
+    ):
+        flow.feed([view(number, number) for number in range(3)])
