@@ -15,6 +15,7 @@ from bytewax.dataflow import Dataflow
 from flows import steps
 from flows.process.privacy_key import read_privacy_key
 from flows.stateful import single_order, stateful_step
+from operators.kpis.step import KpiStep, kpi_events_of
 from operators.personalize.step import PersonalizeStep
 from operators.personalize.training.clusters import ClusterTrainer, features_of
 from operators.personalize.training.item_events import item_events_of
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         BatchOutput,
         BatchTurn,
         DeviceShardInput,
+        KpiEvents,
         ShardOutput,
         ShardPart,
         SourceBatch,
@@ -85,7 +87,8 @@ def build(
     events: Source[SourceBatch], sinks: Sinks, settings: Settings, stores: StateStores
 ) -> Dataflow:
     """events -> identify -> sessionize -> {train clusters, propensity, items} -> personalize -> redis,
-    with dead letters on the side. Device shards take batches in the one order of the step `order`."""
+    with key figures and dead letters on the side. Device shards take batches in the order of the step
+    `order`."""
     journals, cold_store = stores.journals, stores.cold_store
     config = replace(_processor_config(settings), writes_changes_only=journals is not None)
 
@@ -129,11 +132,28 @@ def build(
     models = op.map(steps.MODELS, trained, _to_single_key)
     inputs: KeyedStream[PersonalizeInput] = op.merge(steps.JOINED, parts, models)
     outputs = stateful_step(steps.PERSONALIZE, inputs, personalize, journals)
-    op.output(steps.REDIS, outputs, sinks.redis)
+    written = _with_kpis(parts, outputs, settings, journals) if settings.kpis.enabled else outputs
+    op.output(steps.REDIS, written, sinks.redis)
     if sinks.changes is not None:
         op.output(steps.CHANGES, op.filter_map(steps.CHANGED, outputs, _changes_of), sinks.changes)
     op.output(steps.DEAD_LETTERS, _set_aside(batches, parts, outputs), sinks.dead_letters)
     return flow
+
+
+def _with_kpis(
+    parts: KeyedStream[ShardPart],
+    outputs: KeyedStream[BatchOutput],
+    settings: Settings,
+    journals: Journals | None,
+) -> KeyedStream[BatchOutput]:
+    """What is written to Redis, with the key figures."""
+
+    def kpis(snapshot: bytes | None) -> KpiStep:
+        return KpiStep(settings, snapshot, journals)
+
+    counted = op.map(steps.KPI_EVENTS_OF, parts, _kpi_events)
+    figures = stateful_step(steps.KPIS, counted, kpis, journals)
+    return op.merge(steps.WRITTEN, outputs, op.map(steps.KPI_WRITES, figures, _to_single_key))
 
 
 def _with_turns(
@@ -172,6 +192,7 @@ def _processor_config(settings: Settings) -> ProcessorConfig:
         privacy=settings.privacy,
         recovery=settings.recovery,
         privacy_key=read_privacy_key(),
+        counts_kpis=settings.kpis.enabled,
     )
 
 
@@ -209,6 +230,10 @@ def _outcomes_of(part: tuple[str, ShardPart]) -> tuple[str, PropensityEvents]:
 
 def _item_events(part: tuple[str, ShardPart]) -> tuple[str, ItemEvents]:
     return steps.ITEMS_KEY, item_events_of(part[1])
+
+
+def _kpi_events(part: tuple[str, ShardPart]) -> tuple[str, KpiEvents]:
+    return steps.KPIS_KEY, kpi_events_of(part[1])
 
 
 def _to_single_key(message: tuple[str, M]) -> tuple[str, M]:

@@ -24,6 +24,10 @@ OUTCOMES_OF = "outcomes_of"
 TRAIN_PROPENSITY = "train_propensity"
 INTERACTIONS_OF = "interactions_of"
 TRAIN_ITEMS = "train_items"
+KPI_EVENTS_OF = "kpi_events_of"
+KPIS = "kpis"
+KPI_WRITES = "kpi_writes"
+WRITTEN = "written"
 TRAINED = "trained"
 MODELS = "models"
 JOINED = "joined"
@@ -49,6 +53,9 @@ CLUSTERS_KEY, PROPENSITY_KEY, ITEMS_KEY = "clusters.44", "propensity.5", "items.
 """The one key of each step that trains. The number at its end was chosen so that the key falls on
 another worker than the others wherever there are enough workers (`flows/cluster/placement.py`; a test
 asks Bytewax itself)."""
+
+KPIS_KEY = "kpis.1"
+"""The one key of the step of key figures."""
 
 
 def stored_id(step: str) -> str:

@@ -181,6 +181,18 @@ class State(Section, frozen=True):
     known_idle_days: Positive = 400
 
 
+class Kpis(Section, frozen=True):
+    """Key figures: views, clicks, orders and what lists owe to them, by scope and hour."""
+
+    enabled: bool = False
+    click_window_h: Positive = 24
+    direct_days: Positive = 7
+    assisted_h: Positive = 24
+    credit: Literal["last", "first", "even", "position"] = "last"
+    scopes_max: Positive = 2000
+    correct_days: Positive = 7
+
+
 ConsentDefault = Literal["allow", "deny"]
 
 
@@ -229,6 +241,7 @@ class Settings(Section, frozen=True):
     triggers: Triggers = Triggers()
     lists: Lists = Lists()
     state: State = State()
+    kpis: Kpis = Kpis()
     privacy: Privacy = Privacy()
     redis: Redis = Redis()
     recovery: Recovery = Recovery()

@@ -19,6 +19,8 @@ ps:1:clusters:map                  STRING  shoppers and centres in the plane, JS
 ps:1:shop:now                      HASH    figures over the whole shop, now          none
 ps:1:shop:history                  STREAM  the same, an entry a minute               8 d
 ps:1:shop:history:hours            STREAM  the same, an entry an hour                400 d
+ps:1:kpi:{scope}:now               HASH    key figures of the last day               none
+ps:1:kpi:{scope}:history:hours     HASH    the same by hour, each as JSON            400 d
 ps:1:quality                       HASH    counts: read, rejected, late, duplicate   none
 ps:1:recent                        STREAM  the newest events, an entry a batch       about 1 k entries
 ps:1:item:{iid}:similar            STRING  list as JSON                              7 d
@@ -198,6 +200,16 @@ def shop_history_key() -> str:
 def shop_history_hours_key() -> str:
     """The same with an entry an hour."""
     return shop_history_key() + ":hours"
+
+
+def kpi_now_key(scope: str) -> str:
+    """The HASH of the key figures of a scope, of the last day."""
+    return f"ps:1:kpi:{{{encode_part(scope)}}}:now"
+
+
+def kpi_history_hours_key(scope: str) -> str:
+    """The HASH of the key figures of a scope by the start of the hour (ms)."""
+    return f"ps:1:kpi:{{{encode_part(scope)}}}:history:hours"
 
 
 def quality_key() -> str:

@@ -29,6 +29,7 @@ from state.entries import (
     UserMention,
 )
 from state.events import Event
+from state.kpis import CountedEvent
 from state.shopper import Shopper
 
 Arguments = tuple[str | int | float, ...]
@@ -217,6 +218,8 @@ class ShardOutput(Message):
     those of `withdrawn_decisions` teach nothing. `double_counted_orders` had been counted for two
     shoppers who are one. `dead_letters` are of events that raised, `error_counts` how often what
     did. `sequence` is the number of the batch among all of this run, the same in every device shard.
+    `counted_events` are facts of events for the key figures, if they are on; those of shoppers who are
+    `merged` or `erased` too are taken back where they are counted.
     `removal_writes` come before the `writes` of any shard in this batch, `expiry_writes` after the
     profiles.
     """
@@ -254,6 +257,7 @@ class ShardOutput(Message):
     consent_withdrawals: list[ConsentWithdrawal] = []
     new_aliases: list[NewAlias] = []
     removal_writes: list[Write] = []
+    counted_events: list[CountedEvent] = []
 
 
 class UserShardInput(Message):
@@ -285,6 +289,20 @@ class ShardPart(Message):
     shard: int
     sequence: int
     outputs: list[ShardOutput]
+    parts: int = 1
+
+
+class KpiEvents(Message):
+    """What the step `kpis` gets of user shards' part of a batch: of so many `parts`."""
+
+    batch: BatchId
+    sequence: int
+    shard: int
+    watermark_ms: int
+    last: bool
+    events: list[CountedEvent]
+    merged: list[MergedShopper]
+    erased: list[tuple[str, int]]
     parts: int = 1
 
 

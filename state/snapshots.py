@@ -18,6 +18,7 @@ import numpy as np
 from state.errors import DamageError, SnapshotError
 from state.interactions import ItemCard
 from state.journal_files import JournalPosition
+from state.kpis import KpiRecord, KpiState
 from state.messages import ShardTotals, SourceTotals
 from state.shopper import AMOUNT_UNKNOWN, Shopper
 
@@ -336,6 +337,8 @@ LEARN_CODEC = SnapshotCodec(LearnState, version=8, upgrades=_NEW_FIELDS_UPGRADES
 CLUSTERS_CODEC = SnapshotCodec(ClustersState, version=1)
 ITEMS_CODEC = SnapshotCodec(ItemsState, version=1)
 PROPENSITY_CODEC = SnapshotCodec(PropensityState, version=1)
+KPIS_CODEC = SnapshotCodec(KpiState, version=1)
+KPI_RECORD_CODEC = SnapshotCodec(KpiRecord, version=1)
 TABLE_CODEC = SnapshotCodec(TableRecord, version=2, upgrades=_NEW_FIELDS_UPGRADES)
 
 CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
@@ -345,6 +348,7 @@ CODEC_BY_STEP: dict[str, SnapshotCodec[Any]] = {
     "train_clusters": CLUSTERS_CODEC,
     "train_propensity": PROPENSITY_CODEC,
     "train_items": ITEMS_CODEC,
+    "kpis": KPIS_CODEC,
     "personalize": LEARN_CODEC,
     "visit_devices": DEVICES_CODEC,
     "visit_users": USERS_CODEC,

@@ -16,10 +16,13 @@ from flows.process.background import background_thread
 from flows.process.privacy_key import read_privacy_key
 from flows.recovery import checkpoint_reader
 from flows.recovery.owner import owner_id, write_file
+from operators.kpis.step import KpiStep
 from operators.personalize.rebuild import rebuild
 from operators.shards.config import ProcessorConfig
 from state.errors import StoreError
+from state.kpis import KpiState
 from state.snapshots import (
+    KPIS_CODEC,
     ClustersState,
     DevicesState,
     ItemsState,
@@ -67,6 +70,7 @@ def rebuild_if_stale(
     clusters = next((state for state in states if isinstance(state, ClustersState)), None)
     items = next((state for state in states if isinstance(state, ItemsState)), None)
     propensity = next((state for state in states if isinstance(state, PropensityState)), None)
+    kpi_states = [state for state in states if isinstance(state, KpiState)]
     shard_states = [state for state in states if isinstance(state, DevicesState | UsersState)]
     while True:
         marker.begin_rebuild()
@@ -97,6 +101,10 @@ def rebuild_if_stale(
             ):
                 check_stop()
                 store.send(writes)
+            for kpis in kpi_states:
+                for writes in KpiStep(settings, KPIS_CODEC.encode(kpis), journals).writes():
+                    check_stop()
+                    store.send(writes)
             store.flush()
         if marker.write(count):
             break

@@ -31,6 +31,7 @@ class ProcessorConfig:
     `rows_max` is per shard. `sample_of_256` is the share of events at which models decide.
     `decision_ticks` is the time between two decisions about one shopper, in ticks of
     `segments.propensity.decision_times`; 0 for no such decisions. `texts` are shared by all shards.
+    `counts_kpis`: facts for the key figures are put out.
     With `writes_changes_only` a shopper is written with only the fields that changed; a run without
     stored state writes all, since nothing would repair a Redis that lost its data.
     """
@@ -56,6 +57,7 @@ class ProcessorConfig:
     rewrite_interval_ms: int
     privacy_key: bytes
     consent_policy: ConsentPolicy
+    counts_kpis: bool = False
     texts: TextPool = field(default_factory=TextPool)
     writes_changes_only: bool = True
 
@@ -71,6 +73,8 @@ class ProcessorConfig:
         privacy: Privacy | None = None,
         recovery: Recovery | None = None,
         privacy_key: bytes = b"",
+        *,
+        counts_kpis: bool = False,
     ) -> ProcessorConfig:
         """Build the settings from sections of the configuration.
 
@@ -102,4 +106,5 @@ class ProcessorConfig:
             rewrite_interval_ms=(recovery or Recovery()).checkpoint_s * 1000,
             privacy_key=privacy_key,
             consent_policy=ConsentPolicy(privacy or Privacy()),
+            counts_kpis=counts_kpis,
         )

@@ -11,10 +11,13 @@ import numpy as np
 
 from operators.kernels import shopper_columns as c
 from operators.shards.active_rows import written_before
+from operators.shards.counted_events import count_event
 from operators.shards.event_columns import type_flags
 from operators.shards.interactions import FEEDBACK_TYPES, put_out_feedback
 from operators.shoppers import amounts
+from operators.shoppers.id_hashes import id_hash
 from state.entries import Interaction, ItemUpdate, PlacedOrder
+from state.kpis import KIND_BY_TYPE
 from state.messages import ShopperObservation
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 _IS_OTHER = type_flags("purchase", *FEEDBACK_TYPES)
 """Events that put out more than interactions."""
+_HAS_FACT = type_flags(*KIND_BY_TYPE)
+"""Events that the key figures count."""
 
 
 class FoldedEvents:
@@ -60,6 +65,10 @@ class FoldedEvents:
         self._categories = columns.items[of_counted, c.CATEGORY]
         is_other = is_counted & _IS_OTHER[self._cells[:, c.TYPE]]
         self._others: list[int] = np.flatnonzero(is_other).tolist()
+        self._with_facts: list[int] = []
+        if shoppers.config.counts_kpis:
+            has_fact = is_counted & _HAS_FACT[self._cells[:, c.TYPE]]
+            self._with_facts = np.flatnonzero(has_fact).tolist()
         self._sessions_ms: list[int] = results[:, c.SESSION_START_MS].tolist()
         self._active: list[list[int]] = active[: totals[c.ACTIVE_COUNT]].tolist()
         self._before = before
@@ -102,6 +111,16 @@ class FoldedEvents:
         self._put_out_observations(end)
         self._put_out_decisions(end)
         self._put_out_items(begin, end)
+        facts = self._with_facts
+        for number in facts[bisect_left(facts, begin) : bisect_left(facts, end)]:
+            event = self._events[number]
+            count_event(
+                self._shoppers,
+                self._names[number],
+                event,
+                id_hash(event.event_id),
+                self._positions[number],
+            )
         if self._operations is not None and self._shoppers.rule_engine is not None:
             self._shoppers.rule_engine.log_folded(self._operations, end)
         for number in self._others[

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from operators.shards.consent import apply_consent
+from operators.shards.counted_events import count_event
 from operators.shards.duplicates import pack_time_and_type
 from operators.shards.interactions import EMITTED_TYPES, emit_interactions
 from operators.shards.observations import observe_event
@@ -92,6 +93,8 @@ class ShopperProcessor:
         if config.decision_ticks and not refused & PERSONALIZATION:
             observe_event(shoppers, shopper_id, shopper, event, event_watermark_ms)
         inactivity.observe(shopper, at_ms, config.absence_ms)
+        if config.counts_kpis:
+            count_event(shoppers, shopper_id, event, event_hash, position)
         # The session before the profile, whose counts go into it.
         sessions_before = shopper.sessions
         session = self._add_to_session(shopper_id, shopper, at_ms, event_watermark_ms)

@@ -45,6 +45,9 @@ def _undo_output(shoppers: ShardShoppers, event: Event, position: int) -> None:
     for emitted in (output.interactions, output.feedback):
         while emitted and emitted[-1].position == position:
             emitted.pop()
+    counted = output.counted_events
+    while counted and counted[-1].position == position:
+        counted.pop()
     limited = output.limited_interactions
     while limited and limited[-1].interaction.position == position:
         limited.pop()

@@ -16,6 +16,8 @@ import numpy as np
 from state import snapshots
 from state.interactions import ItemCard
 from state.journal_files import JournalPosition
+from state.kpis import ORDER as ORDER_FACT
+from state.kpis import Fact, FactItem, KpiRecord, KpiState
 from state.messages import ShardTotals, SourceTotals
 from state.shopper import AMOUNT_UNKNOWN, Order, RuleState, Session, Shopper
 from state.snapshots import (
@@ -45,9 +47,29 @@ CODECS: dict[str, SnapshotCodec[Any]] = {
     "clusters": snapshots.CLUSTERS_CODEC,
     "propensity": snapshots.PROPENSITY_CODEC,
     "items": snapshots.ITEMS_CODEC,
+    "kpis": snapshots.KPIS_CODEC,
+    "kpi_rows": snapshots.KPI_RECORD_CODEC,
     "table": snapshots.TABLE_CODEC,
 }
 """The name of the golden files -> the codec."""
+
+KPI_RECORD = KpiRecord(
+    {
+        "ann": [
+            Fact(
+                bytes(range(8)),
+                ORDER_FACT,
+                1_600_000_000_000,
+                (FactItem("mug", 2, 9_990_000),),
+                *("l1", "home", "blend", "e", "b", "phone", "NL", "spring", "o1"),
+                value_micros=9_990_000,
+                units=1,
+                packed=bytes(16),
+            )
+        ]
+    },
+    {"all": {444_444: list(range(13))}},
+)
 
 
 ORDER = Order(1_600_000_000_000, 12_340_000, 3, 11_000_000, bytes(range(16)), bytes(16), 2, "JPY")
@@ -192,6 +214,18 @@ SAMPLES: dict[str, Any] = {
         views=pack_arrays({"next": np.array([3])}),
         is_unclean=True,
     ),
+    "kpis": KpiState(
+        {"0": 7},
+        1_600_000_000_000,
+        1_600_000_000_001,
+        1_600_000_000_002,
+        444_444,
+        is_unclean=True,
+        journal=JournalPosition("kpis", 2, 300, 100, 7),
+        record=KPI_RECORD,
+        unpublished=[("all", 444_444)],
+    ),
+    "kpi_rows": KPI_RECORD,
     "items": ItemsState(
         pack_arrays({"seen/at_ms": np.array([5, 7])}),
         {"items": ["mug", "cup"], "shoppers": ["ann"]},

@@ -28,6 +28,8 @@ WRITER = {
     "shop_now_key": "operators/publish/shop_stats.py",
     "shop_history_key": "operators/publish/shop_stats.py",
     "shop_history_hours_key": "operators/publish/shop_stats.py",
+    "kpi_now_key": "operators/kpis/publishing.py",
+    "kpi_history_hours_key": "operators/kpis/publishing.py",
     "quality_key": "operators/publish/shop_stats.py",
     "recent_key": "operators/publish/shop_stats.py",
     # Not in publish/: what a part computes and packs at once, for speed or since nothing else needs it.
