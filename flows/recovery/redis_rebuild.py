@@ -33,12 +33,13 @@ from state.snapshots import (
 from state.store import WriteMarker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from threading import Event
 
     from state.config import Settings
     from state.journal import Journals
+    from state.messages import Write
     from state.store import Store
 
 INTERVAL_S = 1.0
@@ -70,7 +71,6 @@ def rebuild_if_stale(
     clusters = next((state for state in states if isinstance(state, ClustersState)), None)
     items = next((state for state in states if isinstance(state, ItemsState)), None)
     propensity = next((state for state in states if isinstance(state, PropensityState)), None)
-    kpi_states = [state for state in states if isinstance(state, KpiState)]
     shard_states = [state for state in states if isinstance(state, DevicesState | UsersState)]
     while True:
         marker.begin_rebuild()
@@ -101,15 +101,23 @@ def rebuild_if_stale(
             ):
                 check_stop()
                 store.send(writes)
-            for kpis in kpi_states:
-                for writes in KpiStep(settings, KPIS_CODEC.encode(kpis), journals).writes():
-                    check_stop()
-                    store.send(writes)
+            for writes in _kpi_writes(states, settings, journals):
+                check_stop()
+                store.send(writes)
             store.flush()
         if marker.write(count):
             break
     if learn_states:
         _log.warning("Redis at %s is complete again", store.address)
+
+
+def _kpi_writes(
+    states: Iterable[object], settings: Settings, journals: Journals
+) -> Iterator[list[Write]]:
+    """The key figures, where the folder has any."""
+    for state in states:
+        if isinstance(state, KpiState):
+            yield from KpiStep(settings, KPIS_CODEC.encode(state), journals).writes()
 
 
 @contextmanager
