@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from tests.kafka_broker import AnyBroker
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 60
+PATIENCE_S = 120
+ACKNOWLEDGED_A_PHASE = 60
 
 
 class ServeProcess:
@@ -83,9 +84,8 @@ def post(port: int, events: list[dict[str, Any]]) -> bool:
             return False
 
 
-def send_while(port: int, is_over: Callable[[], bool]) -> set[str]:
-    """Send events from four clients; the ids that were acknowledged."""
-    acknowledged: set[str] = set()
+def send_while(port: int, is_over: Callable[[], bool], acknowledged: set[str]) -> None:
+    """Send events from four clients, and collect the ids that were acknowledged."""
 
     def send(client: int) -> None:
         number = 0
@@ -110,32 +110,35 @@ def send_while(port: int, is_over: Callable[[], bool]) -> set[str]:
         one.start()
     for one in clients:
         one.join()
-    return acknowledged
 
 
 def kill_under_load(server: ServeProcess, trouble: Callable[[], None]) -> set[str]:
     """Kill and restart the server twice while clients send, with some other trouble in between."""
     is_over = threading.Event()
     acknowledged: set[str] = set()
+
+    def wait_for_more() -> None:
+        wanted, deadline_s = len(acknowledged) + ACKNOWLEDGED_A_PHASE, time.monotonic() + PATIENCE_S
+        while len(acknowledged) < wanted:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+
     server.start()
-    sender = threading.Thread(
-        target=lambda: acknowledged.update(send_while(server.port, is_over.is_set))
-    )
+    sender = threading.Thread(target=send_while, args=(server.port, is_over.is_set, acknowledged))
     sender.start()
     try:
-        time.sleep(1)
+        wait_for_more()
         server.stop(signal.SIGKILL)
         server.start()
-        time.sleep(0.5)
+        wait_for_more()
         trouble()
-        time.sleep(0.5)
+        wait_for_more()
         server.stop(signal.SIGKILL)
         server.start()
-        time.sleep(1)
+        wait_for_more()
     finally:
         is_over.set()
         sender.join(PATIENCE_S)
-    assert len(acknowledged) > 50
     return acknowledged
 
 
