@@ -181,6 +181,12 @@ def test_wrong_requests_name_the_field(
     assert error["message"].startswith(problem[1])
 
 
+def test_another_method_is_told_which_there_are(door: Door) -> None:
+    answer = door.send("DELETE", "/v1/lists/home", None, AS_SHOP)
+    assert (answer.status, set(answer.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
+    assert answer.json()["errors"]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
