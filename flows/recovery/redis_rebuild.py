@@ -61,8 +61,7 @@ def rebuild_if_stale(
     """
     count = _read_count(folder)
     marker = WriteMarker(store, owner_id(folder))
-    redis_count = marker.read()
-    if redis_count is not None and redis_count >= count:
+    if (redis_count := marker.read()) is not None and redis_count >= count:
         return
     states = checkpoint_reader.read_checkpoint(
         folder / "store", shards=settings.sessions.shards
