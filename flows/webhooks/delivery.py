@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from flows.webhooks import metrics
 from flows.webhooks.http_client import HttpClient
-from operators.webhooks.delivery_queue import Backoff, OrderedDeliveryQueue
-from operators.webhooks.signing import parse_secrets, signature_headers
+from operators.publish.webhooks.delivery_queue import Backoff, OrderedDeliveryQueue
+from operators.publish.webhooks.signing import parse_secrets, signature_headers
 from state.errors import ConfigurationError
 
 if TYPE_CHECKING:

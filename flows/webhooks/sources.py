@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from operators.webhooks.messages import build_message, message_id
+from operators.publish.webhooks.messages import build_message, message_id
 from state import keys
 from state.errors import StoreError
 from state.store import ConsumerGroup

@@ -4,9 +4,9 @@ The clock of a shopper is the watermark of the shard, and at least its own newes
 changes with time alone, a timer evaluates the rule again; the change is dated when it was due, however
 late the batch.
 
-The engine notes what happens in a log (`event_log`); `flush` has the kernels of
-`operators.kernels.rule_log` work it off, at the end of a batch or before anything reads or removes what
-rules keep of a shopper. Merges, corrections and new rules work on `Shopper.rule_state` in Python.
+The engine notes what happens in a log (`event_log`); `flush` has kernels work it off, at the end of a
+batch or before anything reads or removes what rules keep of a shopper. Merges, corrections and new rules
+work on `Shopper.rule_state` in Python.
 """
 
 from __future__ import annotations
@@ -57,9 +57,8 @@ class RuleEngine:
         self._rows = RuleRows(self._program)
         self._log = EventLog(self._program.numbers_logged)
         self._scratch = np.zeros(self._program.scratch_size, np.int64)
-        self._room = np.zeros(
-            (max(_TRANSITIONS_MIN, 4 * len(rules.rules)), layout.TRANSITION_SIZE), np.int64
-        )
+        transitions = max(_TRANSITIONS_MIN, 4 * len(rules.rules))
+        self._room = np.zeros((transitions, layout.TRANSITION_SIZE), np.int64)
         self._timers_ms = 0
         self._retractions = RuleRetractions()
         self._stored = stored
@@ -177,14 +176,12 @@ class RuleEngine:
         *,
         begins_session: bool,
     ) -> None:
-        """Note an event that the profile counts already; with `begins_session` it began or joined
-        one."""
+        """Note an event that the profile counts; with `begins_session` it began or joined one."""
         rules, rows, log = self.rules, self._rows, self._log
         row, additions_before = rows.row_of[shopper_id], len(log.additions)
         try:
-            log.additions += (
-                rules.dispatch_tables[event.type].dispatch_of(event).additions_of(event)
-            )
+            dispatch = rules.dispatch_tables[event.type].dispatch_of(event)
+            log.additions += dispatch.additions_of(event)
             flags = layout.BEGINS_SESSION if begins_session else 0
             if rules.reads_shopper_texts:
                 latest = rows.latest[row]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from operators.webhooks.messages import build_message
+from operators.publish.webhooks.messages import build_message
 from state import keys
 
 ENTRY_ID = b"1767225600007-381324312"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from operators.webhooks.signing import parse_secrets, signature_headers
+from operators.publish.webhooks.signing import parse_secrets, signature_headers
 from state.errors import ConfigurationError
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

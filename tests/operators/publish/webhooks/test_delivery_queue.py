@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operators.webhooks.delivery_queue import Backoff, OrderedDeliveryQueue
+from operators.publish.webhooks.delivery_queue import Backoff, OrderedDeliveryQueue
 
 
 def queue_of(*items: tuple[str, int]) -> OrderedDeliveryQueue[int]:
