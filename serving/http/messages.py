@@ -20,8 +20,7 @@ _HEADERS = "penstock.headers"
 
 @lru_cache(maxsize=1000)
 def _parse(query: bytes) -> tuple[tuple[str, str], ...]:
-    # A client that does not encode its text, such as curl, sends it as UTF-8.
-    return tuple(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True))
+    return tuple(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
 def query_of(request: Request) -> tuple[tuple[str, str], ...]:

@@ -74,11 +74,14 @@ class Finder:
         return [self._from_memory(request, assembly) for request in page.slots]
 
     async def shopper(self, shopper_id: str) -> ShopperAnswer:
-        """Segments and profile of a shopper, as far as a page may know them."""
+        """Segments and profile of a shopper, as far as a page may know them: a page and its content may
+        know nothing of one who refuses personalization."""
         try:
             shopper = await self._read_shopper(shopper_id, None)
         except UnavailableError:
             return ShopperAnswer({}, {}, degraded=True)
+        if shopper.refuses_personalization:
+            return ShopperAnswer({}, {})
         shown = {
             name: shopper.profile[name] for name in self._shopper_fields if name in shopper.profile
         }

@@ -263,8 +263,7 @@ class RuleEngine:
         """Work off the log."""
         if not self._log:
             return
-        rows, position = self._rows, 0
-        log, additions = self._log.take()
+        rows, position, (log, additions) = self._rows, 0, self._log.take()
         while position < len(log):
             if rows.heap[layout.HEAP_TOP] + self._program.slots_per_event > len(rows.pool):
                 rows.grow_pool()

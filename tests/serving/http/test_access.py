@@ -246,8 +246,12 @@ def test_content_is_the_first_whose_segment_holds(redis_url: str, tmp_path: Path
         "hero:\n- {id: back, segment: rfm-loyal, payload: {image: /a.jpg}}\n- {id: summer, payload: 1}\n"
     )
     client = Store(redis_url, timeout_ms=2000, patience_s=0).client
-    client.hset(keys.segments_key("ann"), "rfm-loyal", 5)
+    for name in ("ann", "cat"):
+        client.hset(keys.segments_key(name), "rfm-loyal", 5)
+    client.hset(keys.profile_key("cat"), mapping={"refused": "personalization", "views": 3})
     with open_door(redis_url, content_file=str(file)) as door:
+        refuses = door.get("/v1/content/hero?shopper=cat").json()
+        known = door.get("/v1/shopper?shopper=cat").json()
         loyal = door.get("/v1/content/hero?shopper=ann").json()
         other = door.get("/v1/content/hero?shopper=bob").json()
     assert loyal == {
@@ -256,7 +260,8 @@ def test_content_is_the_first_whose_segment_holds(redis_url: str, tmp_path: Path
         "payload": {"image": "/a.jpg"},
         "why": "rfm-loyal",
     }
-    assert other == {"slot": "hero", "id": "summer", "payload": 1, "why": ""}
+    assert other == refuses == {"slot": "hero", "id": "summer", "payload": 1, "why": ""}
+    assert (known["segments"], known["profile"]) == ({}, {})
 
 
 @pytest.mark.parametrize(
