@@ -19,6 +19,7 @@ import os
 import pkgutil
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -87,7 +88,9 @@ class Kernel(Generic[P, R]):
         with _lock:
             if self._compiled is not self._dispatcher and not numba.config.DISABLE_JIT:
                 if numba.config.CACHE_DIR:
-                    self._dispatcher.enable_caching()
+                    # Source that lies in no file, as of a doctest, cannot be cached.
+                    with suppress(RuntimeError):
+                        self._dispatcher.enable_caching()
                 try:
                     self._dispatcher.compile(self.signature)
                 except Exception:

@@ -59,7 +59,8 @@ class Server:
             server_header=False,
             timeout_graceful_shutdown=STOP_S,
             h11_max_incomplete_event_size=16_384,
-            http=limited_protocol(2 * self._tabs_max + 2 * REQUESTS_AT_ONCE_MAX),
+            # Fewer half requests than `RequestLimiter` takes at once: they leave room for whole ones.
+            http=limited_protocol(2 * self._tabs_max + REQUESTS_AT_ONCE_MAX),
         )
         await run_until(uvicorn.Server(config), self._socket, stop, on_stop=hub.end)
 

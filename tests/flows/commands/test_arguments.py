@@ -12,7 +12,8 @@ from flows.commands.cli import COMMANDS, parser
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WITHOUT_REDIS = {"demo", "evaluate", "tune", "redrive", "warm"}
+EXPERIMENTS = {f"experiments {name}" for name in ("list", "check", "assign", "power", "show")}
+WITHOUT_REDIS = {"demo", "evaluate", "tune", "redrive", "warm"} | EXPERIMENTS
 """`demo` has a private Redis; the others do not use Redis."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -55,6 +55,15 @@ def new_kernel() -> Kernel[[NDArray[np.int64]], int]:
 def test_a_kernel_gives_what_its_python_source_gives() -> None:
     values = np.arange(5)
     assert new_kernel()(values) == sum_of_doubles(values) == 20
+
+
+def test_source_that_lies_in_no_file_is_compiled_and_not_cached(tmp_path: Path) -> None:
+    compiler.use_cache(tmp_path)
+    scope: dict[str, Any] = {"__name__": "nowhere"}
+    exec("def increased(value):\n    return value + 1\n", scope)
+    increased: Kernel[[int], int] = kernel("int64(int64)")(scope["increased"])
+    assert not increased.compile()
+    assert increased(2) == 3
 
 
 @pytest.mark.skipif(not COMPILES, reason="nothing is compiled")

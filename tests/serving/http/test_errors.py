@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from serving.http.errors import RequestError, read_bytes
+from tests.pages import in_loop
 
 LIMIT = 1_000_000
 
@@ -24,7 +24,7 @@ def read(parts: list[bytes], limit: int = LIMIT, *, is_cut: bool = False) -> byt
     async def receive() -> Any:
         return next(coming)
 
-    return asyncio.run(read_bytes(Request({"type": "http"}, receive), limit))
+    return in_loop(read_bytes(Request({"type": "http"}, receive), limit))
 
 
 @pytest.mark.parametrize("parts", [[b""], [b"abc"], [b"", b"a"], [b"a", b"", b"bc", b"d"]])
