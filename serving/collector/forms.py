@@ -7,7 +7,7 @@ costs no other.
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from state.events import Event
     from state.limits import Limits
 
+    Events = list[Event | DeadLetter]
+
 EVENTS_MAX = 1000
 """Events in one body. A page sends a few, a server of the shop a few hundred."""
 _SOURCE = "collector"
@@ -32,6 +34,7 @@ _ID_FIELDS = {
 }
 """Where a form has the ids of the device and of the user."""
 FORMS = tuple(_ID_FIELDS)
+_NOBODY = "asked for consent"
 
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -77,9 +80,9 @@ def read_body(
         position = RecordPosition(_SOURCE, form, index)
         found = read(record, position)
         if visitor is not None and any(isinstance(one, DeadLetter) for one in found):
-            named = _with_visitor(record, form, visitor)
-            if named is not record:
-                found = read(named, position)
+            found = (
+                _read_with_visitor(record, form, visitor, partial(read, position=position)) or found
+            )
         results += found
         if len(results) > EVENTS_MAX:
             raise RequestError(413, "$", f"more than {EVENTS_MAX} events: send them in parts")
@@ -107,19 +110,56 @@ def split_records(body: bytes) -> list[bytes]:
     return lines
 
 
-def _with_visitor(record: bytes, form: str, visitor: PageVisitor) -> bytes:
-    """A record with the visitor's id, unless it has an id of its own, or refuses to get one."""
-    anonymous, user = _ID_FIELDS[form]
+def _read_with_visitor(
+    record: bytes, form: str, visitor: PageVisitor, read: Callable[[bytes], Events]
+) -> Events | None:
+    """The events of a record whose calls without an id get the visitor's; None where none needs one.
+
+    Who refuses to be recognised gets no id. The reader of the form says who does: it is asked with a
+    name that nobody gets.
+    """
     try:
         fields = msgspec.json.decode(record)
     except (msgspec.DecodeError, RecursionError):
-        return record
-    if not isinstance(fields, dict) or fields.get(anonymous) or fields.get(user):
-        return record
-    consent = fields.get("consent")
-    if not visitor.known_name and isinstance(consent, dict) and consent.get("analytics") is False:
-        return record  # who refuses to be recognised gets no id
-    return msgspec.json.encode({**fields, anonymous: visitor.name})
+        return None
+    nameless = _nameless_calls(fields, form)
+    if not visitor.known_name and nameless:
+        tried = read(_named(fields, form, nameless, _NOBODY))
+        refusing = {number for number, one in enumerate(tried) if _refuses_to_be_known(one)}
+        if len(tried) == len(_calls(fields, form)):
+            nameless -= refusing
+        elif refusing:
+            return None
+    return read(_named(fields, form, nameless, visitor.name)) if nameless else None
+
+
+def _calls(fields: Any, form: str) -> list[Any]:
+    """The calls of a record: those in a batch of Segment's, else the record itself."""
+    batch = fields.get("batch") if form == "segment" and isinstance(fields, dict) else None
+    return batch if isinstance(batch, list) else [fields]
+
+
+def _nameless_calls(fields: Any, form: str) -> set[int]:
+    """The numbers of the calls that have no id, neither their own nor that of their batch."""
+    names = _ID_FIELDS[form]
+    if not isinstance(fields, dict) or any(map(fields.get, names)):
+        return set()
+    calls = enumerate(_calls(fields, form))
+    return {n for n, one in calls if isinstance(one, dict) and not any(map(one.get, names))}
+
+
+def _named(fields: Any, form: str, numbers: set[int], name: str) -> bytes:
+    """The record with a name in these calls."""
+    anonymous, _ = _ID_FIELDS[form]
+    calls = _calls(fields, form)
+    named = [{**one, anonymous: name} if n in numbers else one for n, one in enumerate(calls)]
+    return msgspec.json.encode(named[0] if calls == [fields] else {**fields, "batch": named})
+
+
+def _refuses_to_be_known(found: Event | DeadLetter) -> bool:
+    if isinstance(found, DeadLetter) or found.consent is None:
+        return False
+    return found.consent.analytics is False
 
 
 def _is_json(body: bytes) -> bool:

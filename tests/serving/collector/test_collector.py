@@ -184,6 +184,23 @@ def test_segments_libraries_work_with_another_host(door: Door, redis_url: str) -
     assert door.post("/v1/t", page | {"writeKey": "other"}).status == 401
 
 
+def test_calls_of_a_segment_batch_without_ids_are_the_visitors_unless_they_refuse(
+    door: Door, redis_url: str
+) -> None:
+    def page(number: int, **more: Any) -> dict[str, Any]:
+        return {"type": "page", "messageId": f"m-{number}", "name": "Home", **more}
+
+    refuses = {"consent": {"categoryPreferences": {"Analytics": False}}}
+    only_refused = door.post("/v1/batch", {"batch": [page(1, context=refuses)]}, **AS_PAGE)
+    assert (only_refused.json()["accepted"], cookie_of(only_refused)) == (0, "")
+    calls = [page(2), page(3, context=refuses), page(4, anonymousId="anna")]
+    answer = door.post("/v1/batch", {"batch": calls}, **AS_PAGE)
+    visitor = cookie_of(answer).partition("=")[2].partition("~")[0].strip('"')
+    assert visitor
+    found = [(one["event_id"], one["anonymous_id"]) for one in stored(redis_url)]
+    assert sorted(found) == [("m-2", visitor), ("m-4", "anna")]
+
+
 def test_measurements_of_google_analytics_are_accepted(door: Door, redis_url: str) -> None:
     body = {
         "client_id": "555.1",
