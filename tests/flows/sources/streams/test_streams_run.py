@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 import zlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,11 +41,12 @@ class StreamsShop:
             self._client.xadd(keys.events_key(partition), {ENTRY_FIELD: value})
             self.sent += 1
 
-    def end(self) -> None:
-        """An event of a day later in every stream: all visits are over."""
+    def end(self, run: Process) -> None:
+        """An event of a day later in every stream, then another: all visits are over."""
         for round_ in range(2):
             self.append((n, late_event(f"{round_}-{n}")) for n in range(PARTITIONS))
-            time.sleep(0.5)
+            # A run that still starts would read both in one batch, and end no visit.
+            run.until(lambda: self.count() >= self.sent)
 
     def start(self, *more: str) -> Process:
         words = ["run", "--source", "redis", "--redis", self._redis.url]
@@ -98,8 +98,7 @@ def undisturbed(folder: Path) -> dict[str, Any]:
         shop.append(shop_events())
         run = shop.start()
         run.until(lambda: shop.count() >= shop.sent)
-        shop.end()
-        run.until(lambda: shop.count() >= shop.sent)
+        shop.end(run)
         assert run.stop()[0] == 0
         return shop.facts()
 
@@ -119,7 +118,6 @@ def test_a_run_that_is_killed_loses_and_doubles_nothing(tmp_path: Path, processe
             run.kill()
         run = shop.start(*more)
         run.until(lambda: shop.count() >= shop.sent)
-        shop.end()
-        run.until(lambda: shop.count() >= shop.sent)
+        shop.end(run)
         assert run.stop(signal.SIGTERM)[0] == 0
         assert shop.facts() == expected
