@@ -199,8 +199,8 @@ def test_the_watermark_of_the_last_records_is_emitted_after_a_pause(
         return [one for one in run.batches if one.shard_inputs[0].batch.watermark_ms == reached_ms]
 
     run.until(lambda: bool(told()))
-    assert len(told()) == 1
-    assert not told()[0].shard_inputs[0].batch.idle
+    # A machine that is held up between two polls may see the pause twice.
+    assert not any(one.shard_inputs[0].batch.idle for one in told())
 
 
 def test_event_time_advances_while_all_partitions_are_idle_and_is_not_stored(

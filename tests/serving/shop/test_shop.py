@@ -96,6 +96,7 @@ def person(browser: Browser, shop: Shop, *cookies: dict[str, str], **how: Any) -
     assert watched.complaints == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_and_no_page_is_wider_than_a_phone(
     browser: Browser, shop: Shop, theme: str
